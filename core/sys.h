@@ -1,0 +1,110 @@
+/* sys.h - the one seam between Rill and the system: clocks, descriptors, files, threads, memory.
+ *
+ * Every call is a plain inline call of the real thing. With RILL_SYS_REPLACED defined for the whole build they are
+ * declarations instead, and a test build links its own: a virtual clock, an in-memory network, injected faults.
+ * Each wrapper has the contract of the man page of the call that it is named after, errno included; the exceptions
+ * (time) say so. Nothing outside this file and libevent asks the system for any of these. */
+#ifndef RILL_CORE_SYS_H
+#define RILL_CORE_SYS_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#ifdef RILL_SYS_REPLACED
+#define RILL_SYS(type, name, parameters, call) type rill_sys_##name parameters;
+#else
+#define RILL_SYS(type, name, parameters, call)                                                                         \
+    static inline type rill_sys_##name parameters                                                                      \
+    {                                                                                                                  \
+        return call;                                                                                                   \
+    }
+#endif
+
+/* Nanoseconds of CLOCK_MONOTONIC, and of the wall clock since 1970. */
+static inline uint64_t rill_sys_clock_ns(clockid_t clock_id)
+{
+    struct timespec ts = {0, 0};
+    clock_gettime(clock_id, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+RILL_SYS(uint64_t, monotonic_ns, (void), rill_sys_clock_ns(CLOCK_MONOTONIC))
+RILL_SYS(uint64_t, realtime_ns, (void), rill_sys_clock_ns(CLOCK_REALTIME))
+
+/* Memory. */
+RILL_SYS(void *, malloc, (size_t size), malloc(size))
+RILL_SYS(void *, calloc, (size_t count, size_t size), calloc(count, size))
+RILL_SYS(void *, realloc, (void *old, size_t size), realloc(old, size))
+static inline void rill_sys_free(void *memory)
+{
+    free(memory);
+}
+RILL_SYS(void *, mmap, (void *at, size_t length, int protection, int flags, int fd, off_t offset),
+         mmap(at, length, protection, flags, fd, offset))
+RILL_SYS(int, munmap, (void *at, size_t length), munmap(at, length))
+RILL_SYS(int, madvise, (void *at, size_t length, int advice), madvise(at, length, advice))
+
+/* Sockets. */
+RILL_SYS(int, socket, (int domain, int type, int protocol), socket(domain, type, protocol))
+RILL_SYS(int, bind, (int fd, const struct sockaddr *addr, socklen_t length), bind(fd, addr, length))
+RILL_SYS(int, listen, (int fd, int backlog), listen(fd, backlog))
+RILL_SYS(int, accept4, (int fd, struct sockaddr *addr, socklen_t *length, int flags), accept4(fd, addr, length, flags))
+RILL_SYS(int, connect, (int fd, const struct sockaddr *addr, socklen_t length), connect(fd, addr, length))
+RILL_SYS(int, getsockname, (int fd, struct sockaddr *addr, socklen_t *length), getsockname(fd, addr, length))
+RILL_SYS(int, getsockopt, (int fd, int level, int name, void *value, socklen_t *length),
+         getsockopt(fd, level, name, value, length))
+RILL_SYS(int, setsockopt, (int fd, int level, int name, const void *value, socklen_t length),
+         setsockopt(fd, level, name, value, length))
+RILL_SYS(int, shutdown, (int fd, int how), shutdown(fd, how))
+RILL_SYS(ssize_t, recv, (int fd, void *into, size_t size, int flags), recv(fd, into, size, flags))
+RILL_SYS(ssize_t, send, (int fd, const void *bytes, size_t length, int flags), send(fd, bytes, length, flags))
+RILL_SYS(ssize_t, sendmsg, (int fd, const struct msghdr *message, int flags), sendmsg(fd, message, flags))
+RILL_SYS(ssize_t, sendfile, (int out_fd, int in_fd, off_t *offset, size_t count),
+         sendfile(out_fd, in_fd, offset, count))
+
+/* Files and other descriptors. */
+RILL_SYS(int, open, (const char *path, int flags, mode_t mode), open(path, flags, mode))
+RILL_SYS(int, openat2, (int dir_fd, const char *path, const void *how, size_t how_size),
+         (int)syscall(SYS_openat2, dir_fd, path, how, how_size))
+RILL_SYS(int, fstat, (int fd, struct stat *into), fstat(fd, into))
+RILL_SYS(ssize_t, read, (int fd, void *into, size_t size), read(fd, into, size))
+RILL_SYS(ssize_t, pread, (int fd, void *into, size_t size, off_t offset), pread(fd, into, size, offset))
+RILL_SYS(ssize_t, preadv2, (int fd, const struct iovec *parts, int count, off_t offset, int flags),
+         preadv2(fd, parts, count, offset, flags))
+RILL_SYS(ssize_t, write, (int fd, const void *bytes, size_t length), write(fd, bytes, length))
+RILL_SYS(int, fadvise, (int fd, off_t offset, off_t length, int advice), posix_fadvise(fd, offset, length, advice))
+RILL_SYS(int, unlink, (const char *path), unlink(path))
+RILL_SYS(int, dup, (int fd), fcntl(fd, F_DUPFD_CLOEXEC, 0))
+RILL_SYS(int, eventfd, (unsigned initial, int flags), eventfd(initial, flags))
+RILL_SYS(int, close, (int fd), close(fd))
+
+/* Threads. */
+RILL_SYS(int, thread_create, (pthread_t * thread, void *(*main)(void *), void *arg),
+         pthread_create(thread, NULL, main, arg))
+RILL_SYS(int, thread_join, (pthread_t thread), pthread_join(thread, NULL))
+
+#undef RILL_SYS
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
