@@ -1,0 +1,202 @@
+/* conn.h - a connection: bytes in, bytes out, on one loop.
+ *
+ * Rules of life
+ * 1. A connection belongs to one loop from adoption to free. No lock protects it; no other thread may look at it.
+ *    Other threads, timers and pool jobs name it by its rill_conn_id and find it, or not, with rill_conn_find().
+ * 2. on_open is the first callback; on_close the last, exactly once, whatever happened. The pointer is good until
+ *    on_close has returned. Every callback may close its own connection or any other of its loop.
+ * 3. The memory goes back at the end of the loop's turn, so no caller up the stack is left with a dangling pointer.
+ * 4. Reading is paused by a mask of reasons, and goes on when the last of them is gone. Bytes that a handler did not
+ *    consume are kept and shown again, in front of what has come since.
+ * 5. What is sent inside a callback of the connection leaves when the callback returns; what is sent at other
+ *    times leaves at the end of the turn; in both cases in as few system calls as can be.
+ *
+ * All functions are for the loop's thread and check it, save where marked "Thread: any". */
+#ifndef RILL_NET_CONN_H
+#define RILL_NET_CONN_H
+
+#include "rill/core/base.h"
+#include "rill/core/buf.h"
+#include "rill/core/loop.h"
+#include "rill/net/addr.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct rill_conn;
+struct rill_file_ref;
+
+/* Names a connection by value: loop (8 bits), slot (24), generation (32). 0 names none. May be copied anywhere and
+ * kept for ever; one that outlived its connection finds nothing. */
+struct rill_conn_id {
+    uint64_t value;
+};
+
+/* What on_data is shown: all bytes not consumed yet. They are good until it returns. */
+struct rill_input {
+    const char *bytes;
+    size_t length;
+    size_t consumed; /* set by rill_input_consume() */
+};
+
+/* Takes the first COUNT of the bytes still in INPUT; the rest is shown again with the next data. */
+static inline void rill_input_consume(struct rill_input *input, size_t count)
+{
+    input->bytes += count;
+    input->length -= count;
+    input->consumed += count;
+}
+
+/* Why a connection ended, as on_close is told. */
+enum rill_close_reason {
+    RILL_CLOSE_LOCAL,         /* the app closed it */
+    RILL_CLOSE_EOF,           /* the peer ended its stream */
+    RILL_CLOSE_RESET,         /* the peer, or the network, broke it: any error of a read or a write */
+    RILL_CLOSE_IDLE,          /* its deadline passed */
+    RILL_CLOSE_WRITE_TIMEOUT, /* the peer took no byte for write_timeout_ms */
+    RILL_CLOSE_STOPPED,       /* the server stops */
+    RILL_CLOSE_NO_MEMORY,     /* memory was lacking */
+    RILL_CLOSE_INPUT_LIMIT,   /* the handler left more unconsumed than max_input_bytes */
+    RILL_CLOSE_REASONS,
+};
+
+/* "closed by the server", "reset by the peer", ...: for logs. Thread: any. */
+const char *rill_close_reason_text(enum rill_close_reason reason);
+
+/* Why reading is paused. */
+enum rill_pause {
+    RILL_PAUSE_USER = 1 << 0,         /* the app's own */
+    RILL_PAUSE_BACKPRESSURE = 1 << 1, /* what is read cannot be passed on yet */
+    RILL_PAUSE_PENDING = 1 << 2,      /* a request is being answered; the next one waits */
+    RILL_PAUSE_CLOSING = 1 << 3,      /* no more input is wanted */
+};
+
+/* The callbacks of one protocol; constant, shared by all its connections. Any may be NULL. */
+struct rill_conn_handler {
+    /* A connection was adopted. Returns nothing: close it to refuse it. */
+    void (*on_open)(struct rill_conn *conn);
+    /* There are bytes. NULL: they are dropped. */
+    void (*on_data)(struct rill_conn *conn, struct rill_input *input);
+    /* The peer ended its stream; sending is still possible. NULL: close once all output has left. */
+    void (*on_eof)(struct rill_conn *conn);
+    /* Buffered output fell to the low watermark after it had passed the high one, or after
+     * rill_conn_want_drain(). */
+    void (*on_drain)(struct rill_conn *conn);
+    /* The deadline of rill_conn_set_deadline() passed. NULL: close with RILL_CLOSE_IDLE. */
+    void (*on_timeout)(struct rill_conn *conn);
+    /* The server drains: end the connection soon. NULL: close once all output has left. */
+    void (*on_stop)(struct rill_conn *conn);
+    /* It is over. */
+    void (*on_close)(struct rill_conn *conn, enum rill_close_reason reason);
+};
+
+/* What all connections of one server share; it outlives them. */
+struct rill_conn_config {
+    const struct rill_conn_handler *handler;
+    void *arg;                 /* rill_conn_arg() */
+    uint64_t idle_timeout_ms;  /* without a byte read or written; 0: none. For protocols that set no deadlines */
+    uint64_t write_timeout_ms; /* output waits and the peer takes nothing; 0: none */
+    size_t high_watermark;     /* of buffered output, in bytes; 0: 256 KiB */
+    size_t low_watermark;      /* 0: a quarter of the high one */
+    size_t max_input_bytes;    /* kept unconsumed; 0: 1 MiB */
+};
+
+/* Makes FD, a connected non-blocking stream socket, a connection of LOOP, which owns FD from here on whatever comes
+ * of it. PEER may be NULL. on_open, and on_data when there are bytes already, run before it returns. Returns 0;
+ * -ENOMEM or another negative errno: FD was closed and no callback has run. */
+RILL_WARN_UNUSED int rill_conn_adopt(struct rill_loop *loop, int fd, const struct rill_ip *peer,
+                                     const struct rill_conn_config *config);
+
+/* Sends a copy of LENGTH bytes. Returns 0; -ENOMEM: nothing was taken, the connection closes; -EPIPE: it is closed
+ * or closing, nothing was taken. Never blocks: what the socket does not take waits in memory, so senders of much
+ * look at rill_conn_buffered() and wait for on_drain. */
+int rill_conn_send(struct rill_conn *conn, const void *bytes, size_t length);
+
+/* Room for LENGTH bytes (at most RILL_CONN_RESERVE_MAX) at the end of the output, to be written in place and then
+ * counted with rill_conn_commit(); NULL when memory is lacking or the connection is closing. */
+#define RILL_CONN_RESERVE_MAX 8192
+char *rill_conn_reserve(struct rill_conn *conn, size_t length);
+
+/* The first LENGTH bytes of the room reserved last are output. */
+void rill_conn_commit(struct rill_conn *conn, size_t length);
+
+/* Sends the bytes of BUF without copying them, and takes over the caller's reference, on errors too. Returns as
+ * rill_conn_send(). */
+int rill_conn_send_buf(struct rill_conn *conn, struct rill_buf *buf);
+
+/* Sends LENGTH bytes of FILE from OFFSET on with sendfile(2), holding a reference of its own. The caller has made
+ * sure that they are in memory, because the loop will not wait for a disk. A file that turns out shorter
+ * closes the connection (RILL_CLOSE_LOCAL). Returns as rill_conn_send(). */
+int rill_conn_send_file(struct rill_conn *conn, struct rill_file_ref *file, uint64_t offset, uint64_t length);
+
+/* Bytes of output that the socket has not taken yet. */
+size_t rill_conn_buffered(const struct rill_conn *conn);
+
+/* Whether more than the high watermark is buffered: time to wait for on_drain. */
+bool rill_conn_is_full(const struct rill_conn *conn);
+
+/* Has on_drain called once when the buffered output falls to the low watermark or is there already; then at the end
+ * of this turn. */
+void rill_conn_want_drain(struct rill_conn *conn);
+
+/* Adds REASON to the mask that pauses reading, or takes it away. Reading goes on, and bytes kept are shown again,
+ * at the end of the turn in which the mask became empty. */
+void rill_conn_pause(struct rill_conn *conn, enum rill_pause reason);
+void rill_conn_resume(struct rill_conn *conn, enum rill_pause reason);
+
+/* Closes at once: output that has not left is dropped, on_close runs before this returns. A second call is a no-op. */
+void rill_conn_close(struct rill_conn *conn, enum rill_close_reason reason);
+
+/* Closes when all output has left. Reads no more. With LINGER, input that the peer is still sending is read and
+ * dropped for a while after the last byte has left, so that a reset does not destroy that output on its way (RFC
+ * 9112, 9.6). */
+void rill_conn_finish(struct rill_conn *conn, bool linger);
+
+/* Sends the end of the stream once all output has left; reading goes on. */
+void rill_conn_shutdown(struct rill_conn *conn);
+
+/* Calls on_timeout in DELAY_MS unless set again before; 0: never. Cheap: a later deadline costs no timer operation. */
+void rill_conn_set_deadline(struct rill_conn *conn, uint64_t delay_ms);
+
+/* The app's own pointer. */
+void *rill_conn_user(const struct rill_conn *conn);
+void rill_conn_set_user(struct rill_conn *conn, void *user);
+
+/* The `arg` of the config that it was adopted with. */
+void *rill_conn_arg(const struct rill_conn *conn);
+
+struct rill_loop *rill_conn_loop(const struct rill_conn *conn);
+struct rill_conn_id rill_conn_id(const struct rill_conn *conn);
+const struct rill_ip *rill_conn_peer(const struct rill_conn *conn);
+
+/* False from the moment that rill_conn_close() or rill_conn_finish() was called. */
+bool rill_conn_is_open(const struct rill_conn *conn);
+
+/* The open connection of LOOP that ID names; NULL when it is gone, or another loop's. */
+struct rill_conn *rill_conn_find(struct rill_loop *loop, struct rill_conn_id id);
+
+/* The number of the loop that ID's connection belongs to. Thread: any. */
+static inline unsigned rill_conn_id_loop(struct rill_conn_id id)
+{
+    return (unsigned)(id.value >> 56);
+}
+
+/* Connections of LOOP that are open or closing. */
+uint32_t rill_conn_count(struct rill_loop *loop);
+
+/* Calls FN(CONN, ARG) for every open connection of LOOP that was adopted with CONFIG (NULL: all). FN may close any. */
+void rill_conn_each(struct rill_loop *loop, const struct rill_conn_config *config,
+                    void (*fn)(struct rill_conn *conn, void *arg), void *arg);
+
+/* A descriptor with several holders; the last one closes it. The count belongs to one loop's thread. */
+struct rill_file_ref *rill_file_ref_new(int fd); /* owns FD, also when it fails with NULL for lack of memory */
+struct rill_file_ref *rill_file_ref_hold(struct rill_file_ref *file);
+void rill_file_ref_drop(struct rill_file_ref *file);
+int rill_file_ref_fd(const struct rill_file_ref *file);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

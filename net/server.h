@@ -1,0 +1,99 @@
+/* server.h - a server: listeners, the main reactor that accepts, and the sub-reactors that serve.
+ *
+ * Life: rill_server_new() opens the sockets; rill_server_run() starts the sub-reactors, serves, and returns when the
+ * server has stopped; rill_server_free(). Stopping is ordered: stop accepting, drain (on_stop for every connection),
+ * after drain_timeout_ms close what is left, run what is queued, join. */
+#ifndef RILL_NET_SERVER_H
+#define RILL_NET_SERVER_H
+
+#include "rill/core/loop.h"
+#include "rill/net/conn.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct rill_server;
+
+/* How connections reach the sub-reactors. */
+enum rill_accept_mode {
+    RILL_ACCEPT_ROUND_ROBIN,       /* the main reactor accepts and deals out in turn */
+    RILL_ACCEPT_LEAST_CONNECTIONS, /* the main reactor accepts; the loop with the fewest gets the next */
+    RILL_ACCEPT_REUSEPORT,         /* every sub-reactor accepts on a socket of its own (SO_REUSEPORT) */
+};
+
+/* Reads "round-robin", "least-connections" or "reuseport". Returns 0 or -EINVAL. Thread: any. */
+int rill_accept_mode_parse(const char *text, enum rill_accept_mode *mode);
+
+#define RILL_SERVER_MAX_LISTENERS 32
+
+/* Zero is the default of every field but `handler`. */
+struct rill_server_config {
+    const char *name;                               /* in logs; NULL: "rill" */
+    const char *listen;                             /* one address, see rill_addr_parse() ... */
+    const char *listens[RILL_SERVER_MAX_LISTENERS]; /* ... and further ones, up to the first NULL */
+    int threads;                                    /* sub-reactors; 0: all is done by the main reactor */
+    enum rill_accept_mode accept;
+    enum rill_backend backend;
+    bool pin;                  /* bind loops to CPUs */
+    int backlog;               /* of listen(2); 0: the system's limit */
+    unsigned max_connections;  /* accepting pauses at so many; 0: what the descriptor limit allows */
+    uint64_t drain_timeout_ms; /* 0: 10 s */
+    bool defer_accept;         /* TCP_DEFER_ACCEPT: for protocols in which the client speaks first */
+    const struct rill_conn_handler *handler;
+    void *arg;                /* rill_conn_arg() */
+    uint64_t idle_timeout_ms; /* these five as in struct rill_conn_config */
+    uint64_t write_timeout_ms;
+    size_t high_watermark;
+    size_t low_watermark;
+    size_t max_input_bytes;
+    /* Called for each loop before any connection on it, by its own thread (the main loop: by the caller of
+     * rill_server_run()). A negative errno ends the start. */
+    int (*on_loop_start)(struct rill_loop *loop, void *arg);
+    /* Called on each loop when it has closed its last connection for good, before it ends. */
+    void (*on_loop_stop)(struct rill_loop *loop, void *arg);
+    /* SIGHUP, on the main loop. */
+    void (*on_reload)(struct rill_server *server, void *arg);
+};
+
+/* Checks CONFIG (copied), makes the main loop and opens the listening sockets. Returns NULL when that fails, having
+ * logged what was wanted, what was found and what to do, and sets *ERROR to a negative errno. */
+struct rill_server *rill_server_new(const struct rill_server_config *config, int *error);
+
+/* Serves until stopped. With SIGNALS, takes SIGINT and SIGTERM (drain; the second one stops at once), SIGHUP (reload)
+ * and ignores SIGPIPE. Returns 0 after an orderly stop, or a negative errno. */
+int rill_server_run(struct rill_server *server, bool signals);
+
+/* Frees a server that does not run. NULL is ignored. */
+void rill_server_free(struct rill_server *server);
+
+/* new, run with signals, free: the whole of a main(). Returns the exit status: 0, or 1. */
+int rill_server_main(const struct rill_server_config *config);
+
+/* Begins to stop: drains, or with NOW closes everything at once. Thread: any. */
+void rill_server_stop(struct rill_server *server, bool now);
+
+/* Whether the server is draining. Thread: any. */
+bool rill_server_is_stopping(const struct rill_server *server);
+
+/* The loop that accepts. Thread: any. */
+struct rill_loop *rill_server_main_loop(const struct rill_server *server);
+
+/* The loops that serve: their number and the I-th; good while the server runs. Thread: any. */
+unsigned rill_server_loop_count(const struct rill_server *server);
+struct rill_loop *rill_server_loop(const struct rill_server *server, unsigned i);
+
+/* The port of the I-th listener, for those opened with port 0; 0 for a Unix socket. Thread: any. */
+unsigned rill_server_port(const struct rill_server *server, unsigned i);
+
+/* Sends BUF on the connection that ID names, taking over the reference, or closes it, from any thread. Returns 0 when
+ * the order was posted: a connection gone by then drops it; -ESTALE: ID names no loop of this server; -ENOMEM;
+ * -ESHUTDOWN. */
+int rill_server_send(struct rill_server *server, struct rill_conn_id id, struct rill_buf *buf);
+int rill_server_close(struct rill_server *server, struct rill_conn_id id);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
