@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -90,9 +91,11 @@ RILL_SYS(ssize_t, pread, (int fd, void *into, size_t size, off_t offset), pread(
 RILL_SYS(ssize_t, preadv2, (int fd, const struct iovec *parts, int count, off_t offset, int flags),
          preadv2(fd, parts, count, offset, flags))
 RILL_SYS(ssize_t, write, (int fd, const void *bytes, size_t length), write(fd, bytes, length))
+RILL_SYS(ssize_t, writev, (int fd, const struct iovec *parts, int count), writev(fd, parts, count))
 RILL_SYS(int, fadvise, (int fd, off_t offset, off_t length, int advice), posix_fadvise(fd, offset, length, advice))
 RILL_SYS(int, unlink, (const char *path), unlink(path))
 RILL_SYS(int, dup, (int fd), fcntl(fd, F_DUPFD_CLOEXEC, 0))
+RILL_SYS(int, poll, (struct pollfd * fds, nfds_t count, int timeout_ms), poll(fds, count, timeout_ms))
 RILL_SYS(int, eventfd, (unsigned initial, int flags), eventfd(initial, flags))
 RILL_SYS(int, close, (int fd), close(fd))
 
