@@ -2,8 +2,7 @@
  *
  * An allocation moves a pointer; there is no free for one of them. rill_arena_reset() ends the lives of all of them,
  * runs the clean-up handlers that were left with the arena, and keeps the first block for the next request: one that
- * fits into it costs the heap nothing. An arena belongs
- * to one thread.
+ * fits into it costs the heap nothing. An arena belongs to one thread.
  *
  * In builds with AddressSanitizer, memory that is not allocated (padding, and all of it after a reset) is poisoned. */
 #ifndef RILL_CORE_ARENA_H
@@ -25,11 +24,11 @@ struct rill_arena_cleanup;
 /* To be embedded in its owner; the fields are private. */
 struct rill_arena {
     char *next;  /* the free part of the current block ... */
-    char *end;   /* ... and its end */
+    size_t room; /* ... and how much it is */
     char *first; /* what a reset goes back to, or NULL as long as there is none */
-    char *first_end;
-    struct rill_arena_block *blocks;     /* from the heap, the newest first */
-    struct rill_arena_block *kept;       /* the one among them that `first` lies in, or NULL */
+    size_t first_bytes;
+    struct rill_arena_block *kept;       /* the block from the heap that `first` lies in, or NULL */
+    struct rill_arena_block *blocks;     /* all others, which a reset gives back */
     struct rill_arena_cleanup *cleanups; /* the newest first */
     size_t heap_bytes;                   /* sum of the blocks */
     size_t max_bytes;
@@ -37,11 +36,11 @@ struct rill_arena {
 
 /* Makes an empty arena. It allocates nothing now.
  *
- * FIRST, FIRST_BYTES: memory of the caller's to begin with, often an array beside the arena; it stays the caller's, and
- * has to outlive the arena's use. NULL and 0 for none: the first block then comes from the heap when first needed, and
- * is kept by resets.
- * MAX_BYTES: the most that the arena may hold from the heap at any time, headers included and FIRST not; 0 for no
- * limit. An allocation that would go past it fails as if memory were short. */
+ * FIRST, FIRST_BYTES: memory of the caller's to begin with, often an array beside the arena. It is lent until
+ * rill_arena_free(), which has to be called before that memory is used for anything else. NULL and 0 for none: the
+ * first block then comes from the heap when first needed, and is kept by resets. MAX_BYTES: the most that the arena may
+ * hold from the heap at any time, headers included and FIRST not; 0 for no limit. An allocation that would go past it
+ * fails as if memory were short. */
 void rill_arena_init(struct rill_arena *arena, void *first, size_t first_bytes, size_t max_bytes);
 
 /* SIZE bytes, aligned to 16, contents undefined, good until the next reset or free. SIZE 0 gives a pointer of its own
