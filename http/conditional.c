@@ -2,6 +2,7 @@
 #include "rill/http/conditional.h"
 
 #include "rill/http/date.h"
+#include "rill/http/text.h"
 
 /* Takes one entity tag off the front of TEXT. *OPAQUE gets what is between the quotes. Returns whether there was one.
  */
@@ -49,33 +50,11 @@ bool rill_etag_equal_weak(struct rill_slice a, struct rill_slice b)
     return etag_equal(a, b, false);
 }
 
-static bool is_blank(char c)
-{
-    return c == ' ' || c == '\t';
-}
-
-static struct rill_slice skip_blanks(struct rill_slice text)
-{
-    while (text.length > 0 && is_blank(text.bytes[0])) {
-        text.bytes++;
-        text.length--;
-    }
-    return text;
-}
-
-static struct rill_slice trim(struct rill_slice text)
-{
-    text = skip_blanks(text);
-    while (text.length > 0 && is_blank(text.bytes[text.length - 1]))
-        text.length--;
-    return text;
-}
-
 /* Whether LIST, a well-formed list of entity tags or `*`, names the current representation. */
 static bool list_matches(struct rill_slice list, const struct rill_validators *resource, bool strong)
 {
     bool matches = false;
-    list = trim(list);
+    list = rill_slice_trim(list);
     if (list.length == 1 && list.bytes[0] == '*')
         return !resource->is_absent;
     while (list.length > 0) {
@@ -86,14 +65,14 @@ static bool list_matches(struct rill_slice list, const struct rill_validators *r
                 return false;
             tag.length = (size_t)(list.bytes - tag.bytes);
             matches |= !resource->is_absent && etag_equal(tag, resource->etag, strong);
-            list = skip_blanks(list);
+            list = rill_slice_trim(list);
             if (list.length > 0 && list.bytes[0] != ',')
                 return false;
         }
         if (list.length > 0) {
             list.bytes++;
             list.length--;
-            list = skip_blanks(list);
+            list = rill_slice_trim(list);
         }
     }
     return matches;
@@ -103,13 +82,13 @@ static bool list_matches(struct rill_slice list, const struct rill_validators *r
 static bool read_date(struct rill_slice field, const struct rill_validators *resource, int64_t *seconds)
 {
     return field.bytes && resource->has_mtime && !resource->is_absent &&
-           rill_http_date_parse(trim(field), resource->now_seconds, seconds) == 0;
+           rill_http_date_parse(rill_slice_trim(field), resource->now_seconds, seconds) == 0;
 }
 
 static bool if_range_holds(struct rill_slice if_range, const struct rill_validators *resource)
 {
     int64_t seconds;
-    if_range = trim(if_range);
+    if_range = rill_slice_trim(if_range);
     if (!resource->is_absent && rill_etag_equal_strong(if_range, resource->etag))
         return true;
     return read_date(if_range, resource, &seconds) && seconds == resource->mtime_seconds &&

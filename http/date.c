@@ -166,9 +166,11 @@ static bool read_rfc850(struct rill_slice text, int64_t now_seconds, struct civi
         if (text.length > length && memcmp(text.bytes, long_day_names[i], length) == 0)
             name_length = length;
     }
+    if (name_length == 0 || text.length - name_length != 24)
+        return false;
     const char *at = text.bytes + name_length;
-    if (name_length == 0 || text.length - name_length != 24 || at[0] != ',' || at[1] != ' ' || at[4] != '-' ||
-        at[8] != '-' || at[11] != ' ' || memcmp(at + 20, " GMT", 4) != 0)
+    if (at[0] != ',' || at[1] != ' ' || at[4] != '-' || at[8] != '-' || at[11] != ' ' ||
+        memcmp(at + 20, " GMT", 4) != 0)
         return false;
     civil->day = read_digits(at + 2, 2);
     civil->month = read_name(at + 5, month_names, 12) + 1;

@@ -20,11 +20,11 @@ extern "C" {
 struct rill_mime;
 
 /* Makes *MIME from the table at PATH (lines of a type and its extensions; # starts a comment; malformed lines are
- * skipped) with a built-in table of the web's usual types for the extensions that PATH does not list. When PATH lists
- * an extension twice the first line counts, save for a few well-known ambiguities (ts, mp4 ...) of the system's table,
- * which follow the built-in table. Text types get `; charset=utf-8`; JavaScript's old names become text/javascript.
- * PATH NULL means RILL_MIME_SYSTEM_PATH, where a missing or unreadable file is fine and leaves the built-in table; a
- * PATH that was asked for has to be readable.
+ * skipped), with a built-in table of the web's usual types for the extensions that PATH does not have. The first line
+ * that lists an extension counts. Text types get `; charset=utf-8`; JavaScript's old names become text/javascript.
+ * PATH NULL means RILL_MIME_SYSTEM_PATH, with two differences: a missing or unreadable file is fine and leaves the
+ * built-in table; and a few extensions (ts, rss) are what the web means by them, whatever the file says. A PATH that
+ * was asked for has to be readable and has the last word.
  * Blocks on the file, so for start-up only. Returns 0, -ENOMEM, -EFBIG (above 16 MiB) or the negative errno of open or
  * read. The caller owns *MIME and frees it with rill_mime_free(). Thread: any. */
 RILL_WARN_UNUSED int rill_mime_load(struct rill_mime **mime, const char *path);

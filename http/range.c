@@ -1,23 +1,7 @@
 /* range.c - see range.h. */
 #include "rill/http/range.h"
 
-#include "rill/core/number.h"
-
-static bool is_blank(char c)
-{
-    return c == ' ' || c == '\t';
-}
-
-static struct rill_slice trim(struct rill_slice text)
-{
-    while (text.length > 0 && is_blank(text.bytes[0])) {
-        text.bytes++;
-        text.length--;
-    }
-    while (text.length > 0 && is_blank(text.bytes[text.length - 1]))
-        text.length--;
-    return text;
-}
+#include "rill/http/text.h"
 
 /* Takes LITERAL's length off the front of TEXT when TEXT begins with it, in any case. */
 static bool skip_literal(struct rill_slice *text, const char *literal)
@@ -139,13 +123,13 @@ enum rill_range_result rill_range_parse(struct rill_slice value, uint64_t size, 
     bool any_spec = false, empty_but_satisfiable = false, too_many = false;
 
     set->count = 0;
-    value = trim(value);
+    value = rill_slice_trim(value);
     if (!skip_literal(&value, "bytes="))
         return RILL_RANGE_IGNORE;
     while (value.length > 0) {
         const char *comma = (const char *)memchr(value.bytes, ',', value.length);
         size_t length = comma ? (size_t)(comma - value.bytes) : value.length;
-        struct rill_slice spec = trim((struct rill_slice){value.bytes, length});
+        struct rill_slice spec = rill_slice_trim((struct rill_slice){value.bytes, length});
         struct rill_range range;
 
         value.bytes += length + (comma != NULL);

@@ -1,5 +1,6 @@
-/* text.h - the two ways in which bytes are made safe to stand inside something else: percent-encoding (RFC 3986 2.1)
- * and HTML escaping. Pure functions. Thread: any. Decimal and hexadecimal are in core/number.h, included here. */
+/* text.h - trimming, and the two ways in which bytes are made safe to stand inside something else: percent-encoding
+ * (RFC 3986 2.1) and HTML escaping. Pure functions. Thread: any. Decimal and hexadecimal are in core/number.h, included
+ * here. */
 #ifndef RILL_HTTP_TEXT_H
 #define RILL_HTTP_TEXT_H
 
@@ -9,6 +10,24 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/* Whether C is a space or a tab: RFC 9110's OWS is any number of these. */
+static inline bool rill_is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+/* TEXT without the spaces and tabs at its ends. */
+static inline struct rill_slice rill_slice_trim(struct rill_slice text)
+{
+    while (text.length > 0 && rill_is_blank(text.bytes[0])) {
+        text.bytes++;
+        text.length--;
+    }
+    while (text.length > 0 && rill_is_blank(text.bytes[text.length - 1]))
+        text.length--;
+    return text;
+}
 
 /* The most bytes that one byte of input becomes. */
 #define RILL_PATH_ENCODED_MAX 3
