@@ -49,11 +49,12 @@ struct rill_loop *rill_loop_new(const struct rill_loop_config *config, int *erro
 void rill_loop_free(struct rill_loop *loop);
 
 /* Runs turns until rill_loop_stop(); the calling thread becomes the loop's. Before it returns, the mailbox is closed
- * and every task that got in is run. Returns 0, or a negative errno when libevent gives up. */
+ * and every task that got in is run, and after those what is deferred, until nothing is. Runs once in a loop's life.
+ * Returns 0; -ESHUTDOWN when it had run before; or another negative errno when libevent gives up. */
 int rill_loop_run(struct rill_loop *loop);
 
 /* Runs one turn: waits at most until the next event, timer or task when WAIT, not at all otherwise. For tests and
- * for programs that own their thread's loop. Returns 0 or a negative errno. */
+ * for programs that own their thread's loop. Returns 0 or a negative errno; -EBUSY from within a turn. */
 int rill_loop_turn(struct rill_loop *loop, bool wait);
 
 /* Asks the loop to end after its current turn. Thread: any. */
@@ -101,6 +102,10 @@ char *rill_loop_read_buffer(struct rill_loop *loop, size_t *size);
 /* The libevent base, for apps that bring other libevent libraries along. Built with EVENT_BASE_FLAG_NOLOCK: use it
  * on the loop's thread only. */
 struct event_base *rill_loop_base(struct rill_loop *loop);
+
+/* Whether the loop's method knows EV_ET: true with epoll. With poll and select an event that asks for EV_ET is
+ * level-triggered all the same, and a writable socket fires in every turn. Thread: any. */
+bool rill_loop_edge_triggered(const struct rill_loop *loop);
 
 const char *rill_loop_name(const struct rill_loop *loop); /* Thread: any. */
 unsigned rill_loop_index(const struct rill_loop *loop);   /* Thread: any. */

@@ -21,6 +21,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -97,6 +98,9 @@ RILL_SYS(int, unlink, (const char *path), unlink(path))
 RILL_SYS(int, dup, (int fd), fcntl(fd, F_DUPFD_CLOEXEC, 0))
 RILL_SYS(int, poll, (struct pollfd * fds, nfds_t count, int timeout_ms), poll(fds, count, timeout_ms))
 RILL_SYS(int, eventfd, (unsigned initial, int flags), eventfd(initial, flags))
+RILL_SYS(int, timerfd_create, (clockid_t clock_id, int flags), timerfd_create(clock_id, flags))
+RILL_SYS(int, timerfd_settime, (int fd, int flags, const struct itimerspec *when, struct itimerspec *before),
+         timerfd_settime(fd, flags, when, before))
 RILL_SYS(int, close, (int fd), close(fd))
 
 /* Threads. */

@@ -1,0 +1,594 @@
+/* loop.c - one reactor.
+ *
+ * libevent is asked for one thing, to wait and to dispatch; a turn is one event_base_loop(EVLOOP_ONCE). Its timers are
+ * not used at all: with an empty heap it neither reads its clock nor gives epoll_wait a timeout, for which the kernel
+ * would set up a timer of its own at every wait. The wheel's next deadline sits in a timerfd instead, which is touched
+ * only when an earlier deadline appears or after it fired, and is exact, where libevent's coarse clock may fire
+ * milliseconds early.
+ *
+ * Freeing a loop has to reckon with a thread in rill_loop_post() that has pushed its task, which the loop has already
+ * run, but has not yet written to wake_fd. Nothing on the way of a post guards against that. Instead the loop counts:
+ * every take that finds tasks means exactly one push that found the mailbox empty, hence one write; and the eventfd's
+ * own counter says how many writes have happened. rill_loop_free() waits until the two agree. */
+#include "rill/core/loop_internal.h"
+
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <poll.h>
+#include <stdio.h>
+
+#include "rill/core/sys.h"
+
+enum { READ_BUFFER_DEFAULT = 64 * 1024 };
+
+#define NS_PER_MS 1000000u
+#define NS_PER_SECOND 1000000000u
+
+/* ---- Threads ------------------------------------------------------------------------------------------- */
+
+static _Thread_local struct rill_loop *current_loop;
+/* Its address names the thread. */
+static _Thread_local char thread_token;
+
+struct rill_loop *rill_loop_current(void)
+{
+    return current_loop;
+}
+
+bool rill_loop_is_current(const struct rill_loop *loop)
+{
+    return current_loop == loop;
+}
+
+static void describe_thread(char *text, size_t size)
+{
+    char name[16] = "?";
+    pthread_getname_np(pthread_self(), name, sizeof(name));
+    snprintf(text, size, "%s (%ld)", name, (long)syscall(SYS_gettid));
+}
+
+static void own(struct rill_loop *loop)
+{
+    describe_thread(loop->owner_name, sizeof(loop->owner_name));
+    __atomic_store_n(&loop->owner, &thread_token, __ATOMIC_RELEASE);
+}
+
+__attribute__((cold, noinline)) static void check_slowly(const struct rill_loop *loop, const char *function)
+{
+    const void *owner = __atomic_load_n(&loop->owner, __ATOMIC_ACQUIRE);
+    if (owner == NULL || owner == &thread_token)
+        return;
+    char caller[32];
+    describe_thread(caller, sizeof(caller));
+    fprintf(stderr, "rill: %s called on thread %s but belongs to loop %s run by thread %s\n", function, caller,
+            loop->name, loop->owner_name);
+    abort();
+}
+
+void rill_loop_check(const struct rill_loop *loop, const char *function)
+{
+    if (RILL_UNLIKELY(current_loop != loop))
+        check_slowly(loop, function);
+}
+
+/* ---- Time ---------------------------------------------------------------------------------------------- */
+
+uint64_t rill_clock_ns(void)
+{
+    return rill_sys_monotonic_ns();
+}
+
+static void read_clock(struct rill_loop *loop)
+{
+    uint64_t now_ns = rill_sys_monotonic_ns();
+    loop->now_ms = now_ns / NS_PER_MS;
+    loop->now_up_ms = (now_ns + NS_PER_MS - 1) / NS_PER_MS;
+    loop->now_valid = loop->in_turn; /* between turns nothing would ever make it stale */
+}
+
+uint64_t rill_loop_now_ms(const struct rill_loop *loop)
+{
+    rill_loop_check(loop, __func__);
+    if (!loop->now_valid)
+        read_clock((struct rill_loop *)loop); /* a cache: the loop does not change by being asked */
+    return loop->now_ms;
+}
+
+int64_t rill_loop_unix_seconds(const struct rill_loop *loop)
+{
+    uint64_t now_ms = rill_loop_now_ms(loop);
+    if (now_ms >= loop->unix_seconds_until_ms) {
+        struct rill_loop *cache = (struct rill_loop *)loop;
+        uint64_t real_ns = rill_sys_realtime_ns();
+        cache->unix_seconds = (int64_t)(real_ns / NS_PER_SECOND);
+        cache->unix_seconds_until_ms = now_ms + (NS_PER_SECOND - real_ns % NS_PER_SECOND + NS_PER_MS - 1) / NS_PER_MS;
+    }
+    return loop->unix_seconds;
+}
+
+/* ---- Timers -------------------------------------------------------------------------------------------- */
+
+void rill_loop_arm_at(struct rill_loop *loop, struct rill_timer *timer, uint64_t deadline_ms)
+{
+    rill_loop_check(loop, __func__);
+    rill_wheel_arm(&loop->wheel, timer, deadline_ms);
+    if (deadline_ms < loop->next_timer_ms)
+        loop->next_timer_ms = deadline_ms;
+}
+
+void rill_loop_arm(struct rill_loop *loop, struct rill_timer *timer, uint64_t delay_ms)
+{
+    uint64_t from_ms = rill_loop_now_ms(loop);
+    if (delay_ms > 0)
+        from_ms = loop->now_up_ms; /* counted from the millisecond under way, the timer could fire early */
+    rill_loop_arm_at(loop, timer, delay_ms < UINT64_MAX - from_ms ? from_ms + delay_ms : UINT64_MAX);
+}
+
+void rill_loop_disarm(struct rill_loop *loop, struct rill_timer *timer)
+{
+    rill_loop_check(loop, __func__);
+    /* timer_fd stays: to fire once for nothing is cheaper than a system call for every timer disarmed. */
+    rill_wheel_cancel(&loop->wheel, timer);
+}
+
+/* Sets timer_fd when a timer is due before it would expire. */
+static void arm_timer_fd(struct rill_loop *loop)
+{
+    if (loop->next_timer_ms >= loop->timer_armed_ms)
+        return;
+    struct itimerspec when = {{0, 0}, {0, 0}};
+    when.it_value.tv_sec = (time_t)(loop->next_timer_ms / 1000);
+    when.it_value.tv_nsec = (long)(loop->next_timer_ms % 1000 * NS_PER_MS);
+    if (loop->next_timer_ms == 0)
+        when.it_value.tv_nsec = 1; /* 0 would disarm */
+    if (rill_sys_timerfd_settime(loop->timer_fd, TFD_TIMER_ABSTIME, &when, NULL) == 0)
+        loop->timer_armed_ms = loop->next_timer_ms;
+    else
+        loop->must_not_wait = true; /* cannot happen; late timers would be worse than a busy loop */
+}
+
+static void on_timer_fd(evutil_socket_t fd, short events, void *arg)
+{
+    (void)events;
+    struct rill_loop *loop = arg;
+    uint64_t expirations;
+    if (!loop->edge_triggered && rill_sys_read(fd, &expirations, sizeof(expirations)) < 0)
+        return;
+    loop->timer_expired = true;
+    loop->timer_armed_ms = UINT64_MAX;
+}
+
+/* Runs the timers that are due. Without an expiry of timer_fd it looks only when the clock was read anyway. */
+static void run_timers(struct rill_loop *loop)
+{
+    if (!loop->timer_expired && (!loop->now_valid || loop->now_ms < loop->next_timer_ms))
+        return;
+    loop->timer_expired = false;
+    uint64_t now_ms = rill_loop_now_ms(loop);
+    if (now_ms < loop->next_timer_ms)
+        return;
+    /* Timers armed by the callbacks lower it again. */
+    loop->next_timer_ms = UINT64_MAX;
+    rill_wheel_advance(&loop->wheel, now_ms);
+    uint64_t left_ms = rill_wheel_next(&loop->wheel, now_ms);
+    loop->next_timer_ms = left_ms == UINT64_MAX ? UINT64_MAX : now_ms + left_ms;
+}
+
+/* ---- Tasks --------------------------------------------------------------------------------------------- */
+
+static void queue_init(struct rill_task_queue *queue)
+{
+    queue->first = NULL;
+    queue->end = &queue->first;
+}
+
+static void queue_push(struct rill_task_queue *queue, struct rill_task *task)
+{
+    task->next = NULL;
+    *queue->end = task;
+    queue->end = &task->next;
+}
+
+static struct rill_task *queue_take(struct rill_task_queue *queue)
+{
+    struct rill_task *first = queue->first;
+    queue_init(queue);
+    return first;
+}
+
+/* The link is read first: a task is its callee's from the call on. */
+static void run_all(struct rill_task *task)
+{
+    while (task != NULL) {
+        struct rill_task *next = task->next;
+        task->run(task);
+        task = next;
+    }
+}
+
+void rill_loop_defer(struct rill_loop *loop, struct rill_task *task)
+{
+    rill_loop_check(loop, __func__);
+    queue_push(&loop->deferred, task);
+}
+
+void rill_loop_defer_last(struct rill_loop *loop, struct rill_task *task)
+{
+    rill_loop_check(loop, __func__);
+    queue_push(&loop->deferred_last, task);
+}
+
+static void run_deferred(struct rill_loop *loop)
+{
+    run_all(queue_take(&loop->deferred));
+    while (loop->deferred_last.first != NULL)
+        run_all(queue_take(&loop->deferred_last));
+}
+
+static void write_wake_fd(int fd)
+{
+    /* It cannot fail: the descriptor is valid and its counter far from full. */
+    uint64_t one = 1;
+    ssize_t written = rill_sys_write(fd, &one, sizeof(one));
+    (void)written;
+}
+
+static void on_wake_fd(evutil_socket_t fd, short events, void *arg)
+{
+    (void)events;
+    struct rill_loop *loop = arg;
+    /* Edge-triggered, every write is an edge, and the counter may grow. */
+    uint64_t wakes;
+    if (!loop->edge_triggered && rill_sys_read(fd, &wakes, sizeof(wakes)) > 0)
+        loop->wakes_seen += wakes;
+}
+
+int rill_loop_post(struct rill_loop *loop, struct rill_task *task)
+{
+    int pushed = rill_mailbox_push(&loop->mailbox, task);
+    if (pushed <= 0)
+        return pushed;
+    if (current_loop == loop) {
+        loop->wakes_owed--;
+        loop->must_not_wait = true;
+    } else {
+        write_wake_fd(loop->wake_fd);
+    }
+    return 0;
+}
+
+struct call {
+    struct rill_task task;
+    void (*fn)(void *arg);
+    void *arg;
+};
+
+static void run_call(struct rill_task *task)
+{
+    struct call *call = rill_container_of(task, struct call, task);
+    void (*fn)(void *arg) = call->fn;
+    void *arg = call->arg;
+    rill_sys_free(call);
+    fn(arg);
+}
+
+int rill_post(struct rill_loop *loop, void (*fn)(void *arg), void *arg)
+{
+    struct call *call = rill_sys_malloc(sizeof(*call));
+    if (call == NULL)
+        return -ENOMEM;
+    call->task.run = run_call;
+    call->fn = fn;
+    call->arg = arg;
+    int error = rill_loop_post(loop, &call->task);
+    if (error < 0)
+        rill_sys_free(call);
+    return error;
+}
+
+static void run_posted(struct rill_loop *loop)
+{
+    struct rill_task *tasks = rill_mailbox_take(&loop->mailbox);
+    if (tasks == NULL)
+        return;
+    loop->wakes_owed++;
+    run_all(tasks);
+}
+
+/* ---- Turns --------------------------------------------------------------------------------------------- */
+
+static int turn(struct rill_loop *loop, bool wait)
+{
+    arm_timer_fd(loop);
+    if (loop->must_not_wait || loop->deferred.first != NULL)
+        wait = false;
+    loop->must_not_wait = false;
+    loop->now_valid = false;
+    loop->in_turn = true;
+    int result = event_base_loop(loop->base, wait ? EVLOOP_ONCE : EVLOOP_ONCE | EVLOOP_NONBLOCK);
+    run_posted(loop);
+    run_timers(loop);
+    run_deferred(loop);
+    loop->in_turn = false;
+    loop->now_valid = false;
+    return result < 0 ? -EIO : 0;
+}
+
+/* Makes the calling thread LOOP's; returns the loop that it ran so far, for leave(). */
+static struct rill_loop *enter(struct rill_loop *loop, const char *function)
+{
+    rill_loop_check(loop, function);
+    struct rill_loop *outer = current_loop;
+    current_loop = loop;
+    return outer;
+}
+
+static void leave(struct rill_loop *outer)
+{
+    current_loop = outer;
+}
+
+/* Closes the mailbox and runs all that is in it, and then all that is deferred. */
+static void run_rest(struct rill_loop *loop)
+{
+    struct rill_task *tasks = rill_mailbox_close(&loop->mailbox);
+    if (tasks != NULL)
+        loop->wakes_owed++;
+    run_all(tasks);
+    do
+        run_deferred(loop);
+    while (loop->deferred.first != NULL);
+}
+
+int rill_loop_turn(struct rill_loop *loop, bool wait)
+{
+    struct rill_loop *outer = enter(loop, __func__);
+    int error = loop->in_turn ? -EBUSY : turn(loop, wait);
+    leave(outer);
+    return error;
+}
+
+int rill_loop_run(struct rill_loop *loop)
+{
+    if (loop->ended)
+        return -ESHUTDOWN;
+    own(loop);
+    struct rill_loop *outer = enter(loop, __func__);
+    int error = 0;
+    while (error == 0 && !__atomic_load_n(&loop->stop, __ATOMIC_ACQUIRE))
+        error = turn(loop, true);
+    loop->in_turn = true;
+    run_rest(loop);
+    loop->in_turn = false;
+    loop->now_valid = false;
+    loop->ended = true;
+    leave(outer);
+    __atomic_store_n(&loop->owner, NULL, __ATOMIC_RELEASE);
+    return error;
+}
+
+void rill_loop_stop(struct rill_loop *loop)
+{
+    if (current_loop == loop) {
+        __atomic_store_n(&loop->stop, true, __ATOMIC_RELEASE);
+        loop->must_not_wait = true;
+        return;
+    }
+    int fd = loop->wake_fd;
+    __atomic_add_fetch(&loop->stops, 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&loop->stop, true, __ATOMIC_RELEASE);
+    write_wake_fd(fd);
+}
+
+/* ---- Life ---------------------------------------------------------------------------------------------- */
+
+static const char *backend_name(enum rill_backend backend)
+{
+    switch (backend) {
+    case RILL_BACKEND_EPOLL:
+        return "epoll";
+    case RILL_BACKEND_POLL:
+        return "poll";
+    case RILL_BACKEND_SELECT:
+        return "select";
+    }
+    return "";
+}
+
+int rill_backend_parse(const char *text, enum rill_backend *backend)
+{
+    for (int i = RILL_BACKEND_EPOLL; i <= RILL_BACKEND_SELECT; i++) {
+        if (strcmp(text, backend_name((enum rill_backend)i)) == 0) {
+            *backend = (enum rill_backend)i;
+            return 0;
+        }
+    }
+    return -EINVAL;
+}
+
+/* A base that uses METHOD and nothing else. NO_CACHE_TIME saves a clock reading a turn, NOLOCK all locking. */
+static int base_new(struct event_base **base, enum rill_backend backend)
+{
+    const char *wanted = backend_name(backend);
+    struct event_config *config = event_config_new();
+    if (config == NULL)
+        return -ENOMEM;
+    int error = -ENOTSUP;
+    for (const char **method = event_get_supported_methods(); method != NULL && *method != NULL; method++) {
+        if (strcmp(*method, wanted) == 0)
+            error = 0;
+        else if (event_config_avoid_method(config, *method) != 0)
+            error = -ENOMEM;
+    }
+    if (error == 0 && (event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_NO_CACHE_TIME |
+                                                         EVENT_BASE_FLAG_IGNORE_ENV) != 0 ||
+                       (backend == RILL_BACKEND_EPOLL && event_config_require_features(config, EV_FEATURE_ET) != 0)))
+        error = -ENOTSUP;
+    if (error == 0) {
+        errno = 0;
+        *base = event_base_new_with_config(config);
+        if (*base == NULL)
+            error = errno != 0 ? -errno : -ENOMEM;
+    }
+    event_config_free(config);
+    return error;
+}
+
+/* A persistent event for a descriptor of the loop's own, added. */
+static int own_event_new(struct rill_loop *loop, struct event **event, int fd, event_callback_fn callback)
+{
+    short edge = loop->edge_triggered ? EV_ET : 0;
+    *event = event_new(loop->base, fd, (short)(EV_READ | EV_PERSIST | edge), callback, loop);
+    if (*event == NULL)
+        return -ENOMEM;
+    errno = 0;
+    if (event_add(*event, NULL) != 0)
+        return errno != 0 ? -errno : -ENOMEM;
+    return 0;
+}
+
+/* Everything that the loop needs from the system; on an error what is there stays, for release(). */
+static int acquire(struct rill_loop *loop, enum rill_backend backend)
+{
+    loop->read_buffer = rill_sys_malloc(loop->read_buffer_bytes);
+    if (loop->read_buffer == NULL)
+        return -ENOMEM;
+    loop->wake_fd = rill_sys_eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (loop->wake_fd < 0)
+        return -errno;
+    loop->timer_fd = rill_sys_timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (loop->timer_fd < 0)
+        return -errno;
+    int error = base_new(&loop->base, backend);
+    if (error != 0)
+        return error;
+    loop->edge_triggered = (event_base_get_features(loop->base) & EV_FEATURE_ET) != 0;
+    error = own_event_new(loop, &loop->wake_event, loop->wake_fd, on_wake_fd);
+    if (error != 0)
+        return error;
+    return own_event_new(loop, &loop->timer_event, loop->timer_fd, on_timer_fd);
+}
+
+static void release(struct rill_loop *loop)
+{
+    if (loop->timer_event != NULL)
+        event_free(loop->timer_event);
+    if (loop->wake_event != NULL)
+        event_free(loop->wake_event);
+    if (loop->base != NULL)
+        event_base_free(loop->base);
+    if (loop->timer_fd >= 0)
+        rill_sys_close(loop->timer_fd);
+    if (loop->wake_fd >= 0)
+        rill_sys_close(loop->wake_fd);
+    rill_sys_free(loop->read_buffer);
+    rill_sys_free(loop);
+}
+
+struct rill_loop *rill_loop_new(const struct rill_loop_config *config, int *error)
+{
+    *error = 0;
+    if (config->index >= RILL_LOOP_MAX) {
+        *error = -EINVAL;
+        return NULL;
+    }
+    struct rill_loop *loop = rill_sys_calloc(1, sizeof(*loop));
+    if (loop == NULL) {
+        *error = -ENOMEM;
+        return NULL;
+    }
+    snprintf(loop->name, sizeof(loop->name), "%s", config->name != NULL ? config->name : "loop");
+    loop->index = config->index;
+    loop->read_buffer_bytes = config->read_buffer_bytes != 0 ? config->read_buffer_bytes : READ_BUFFER_DEFAULT;
+    loop->wake_fd = -1;
+    loop->timer_fd = -1;
+    rill_mailbox_init(&loop->mailbox);
+    queue_init(&loop->deferred);
+    queue_init(&loop->deferred_last);
+    loop->next_timer_ms = UINT64_MAX;
+    loop->timer_armed_ms = UINT64_MAX;
+    *error = acquire(loop, config->backend);
+    if (*error != 0) {
+        release(loop);
+        return NULL;
+    }
+    own(loop);
+    rill_wheel_init(&loop->wheel, rill_loop_now_ms(loop));
+    return loop;
+}
+
+/* Waits for threads that are still about to write to wake_fd; see the top of the file. */
+static void await_wakes(struct rill_loop *loop)
+{
+    loop->wakes_owed += __atomic_load_n(&loop->stops, __ATOMIC_RELAXED);
+    while (loop->wakes_seen != loop->wakes_owed) {
+        uint64_t wakes;
+        struct pollfd pollfd = {loop->wake_fd, POLLIN, 0};
+        if (rill_sys_read(loop->wake_fd, &wakes, sizeof(wakes)) > 0)
+            loop->wakes_seen += wakes;
+        else
+            rill_sys_poll(&pollfd, 1, -1);
+    }
+}
+
+void rill_loop_free(struct rill_loop *loop)
+{
+    if (loop == NULL)
+        return;
+    struct rill_loop *outer = enter(loop, __func__);
+    own(loop);
+    run_rest(loop);
+    for (int slot = RILL_LOOP_SLOTS - 1; slot >= 0; slot--) {
+        void *value = loop->slots[slot];
+        loop->slots[slot] = NULL;
+        if (value != NULL && loop->slot_destroy[slot] != NULL)
+            loop->slot_destroy[slot](value);
+        run_rest(loop);
+    }
+    leave(outer);
+    await_wakes(loop);
+    release(loop);
+}
+
+/* ---- What it has --------------------------------------------------------------------------------------- */
+
+char *rill_loop_read_buffer(struct rill_loop *loop, size_t *size)
+{
+    rill_loop_check(loop, __func__);
+    *size = loop->read_buffer_bytes;
+    return loop->read_buffer;
+}
+
+struct event_base *rill_loop_base(struct rill_loop *loop)
+{
+    rill_loop_check(loop, __func__);
+    return loop->base;
+}
+
+bool rill_loop_edge_triggered(const struct rill_loop *loop)
+{
+    return loop->edge_triggered;
+}
+
+const char *rill_loop_name(const struct rill_loop *loop)
+{
+    return loop->name;
+}
+
+unsigned rill_loop_index(const struct rill_loop *loop)
+{
+    return loop->index;
+}
+
+void *rill_loop_slot(const struct rill_loop *loop, enum rill_loop_slot slot)
+{
+    rill_loop_check(loop, __func__);
+    return loop->slots[slot];
+}
+
+void rill_loop_set_slot(struct rill_loop *loop, enum rill_loop_slot slot, void *value, void (*destroy)(void *value))
+{
+    rill_loop_check(loop, __func__);
+    loop->slots[slot] = value;
+    loop->slot_destroy[slot] = destroy;
+}

@@ -1,0 +1,63 @@
+/* loop_internal.h - what a loop is made of. Private to core/. */
+#ifndef RILL_CORE_LOOP_INTERNAL_H
+#define RILL_CORE_LOOP_INTERNAL_H
+
+#include "rill/core/loop.h"
+
+struct event;
+
+/* Tasks waiting for the end of a turn, oldest first. */
+struct rill_task_queue {
+    struct rill_task *first;
+    struct rill_task **end; /* where the next one is linked */
+};
+
+struct rill_loop {
+    /* Fixed while the loop lives; read by any thread. */
+    char name[16];
+    unsigned index;
+    bool edge_triggered;
+    int wake_fd;  /* eventfd; written to make the loop look at its mailbox */
+    int timer_fd; /* timerfd; set to `timer_armed_ms` */
+    struct event_base *base;
+    struct event *wake_event;
+    struct event *timer_event;
+    char *read_buffer;
+    size_t read_buffer_bytes;
+
+    /* Written by any thread, so on a cache line of their own. */
+    char apart_before[RILL_CACHE_LINE];
+    struct rill_mailbox mailbox;
+    bool stop;           /* atomic */
+    unsigned stops;      /* atomic: calls of rill_loop_stop() that another thread made or makes */
+    const void *owner;   /* atomic: token of the thread that may use the loop; NULL: whoever comes first */
+    char owner_name[32]; /* for the message of a failed check only */
+    char apart_after[RILL_CACHE_LINE];
+
+    /* The loop thread's alone, all that follows. */
+    bool in_turn;
+    bool must_not_wait; /* there is work that no event will announce */
+    bool timer_expired;
+    bool ended; /* rill_loop_run() has returned */
+
+    bool now_valid;
+    uint64_t now_ms, now_up_ms; /* the turn's time, rounded down and up */
+    int64_t unix_seconds;
+    uint64_t unix_seconds_until_ms; /* when the wall clock is read again: at its next full second */
+
+    uint64_t next_timer_ms;  /* no timer is due before; UINT64_MAX: none */
+    uint64_t timer_armed_ms; /* what timer_fd is set to; UINT64_MAX: nothing */
+
+    uint64_t wakes_owed; /* writes to wake_fd that other threads made or are about to make */
+    uint64_t wakes_seen; /* of these, those read back */
+
+    struct rill_task_queue deferred;
+    struct rill_task_queue deferred_last;
+
+    void *slots[RILL_LOOP_SLOTS];
+    void (*slot_destroy[RILL_LOOP_SLOTS])(void *value);
+
+    struct rill_wheel wheel;
+};
+
+#endif
