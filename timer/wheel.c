@@ -68,10 +68,13 @@ static void list_append(struct rill_wheel *wheel, size_t list, struct rill_timer
     struct rill_timer_link *head = &wheel->slots[list];
     struct rill_timer_link *last = head->previous;
     timer->link.next = head;
-    timer->link.previous = last;
     last->next = &timer->link;
     head->previous = &timer->link;
-    list_mark(wheel, list);
+    if (last == head)
+        list_mark(wheel, list);
+    /* Apart from the store to next on purpose: gcc would merge the two into a wider one, and a cancel soon after would
+     * wait for it, because its narrower loads are not forwarded from that; arm + cancel took twice as long. */
+    timer->link.previous = last;
 }
 
 /* Moves all of list FROM to the end of the batch. */
