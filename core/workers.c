@@ -1,0 +1,268 @@
+/* workers.c - the pool: one mutex, one bounded queue, a fixed number of threads.
+ *
+ * A lock is right here, unlike in a mailbox: a job costs a blocking call, and the queue must be counted to be bounded.
+ * The lock is held for a few assignments at a time, never while a job or a `done` runs. Accounting is over before a job
+ * is posted to its loop, for from then on it is the loop's and may be freed. */
+#include "rill/core/workers.h"
+
+#include <pthread.h>
+
+#include "rill/core/loop_group.h"
+#include "rill/core/sys.h"
+#include "rill/core/thread_internal.h"
+
+enum { THREADS_MAX = 1024 };
+
+#define NS_PER_MS 1000000u
+
+/* Jobs, oldest first, linked through `next`. */
+struct job_list {
+    struct rill_job *first;
+    struct rill_job **end;
+};
+
+struct rill_workers {
+    /* Fixed after the start. */
+    unsigned queue_length;
+    unsigned thread_count;
+    char name[16];
+
+    pthread_mutex_t lock;
+    pthread_cond_t work_or_stop;     /* with `lock`: a job is queued, or `stopping` */
+    struct job_list queue;           /* lock */
+    struct job_list orphans;         /* lock: finished, but refused by their loop, which has stopped */
+    struct rill_workers_stats stats; /* lock; `queued` is the length of `queue` */
+    unsigned named;                  /* lock: threads that have taken their number */
+    bool stopping;                   /* lock */
+
+    pthread_t threads[];
+};
+
+static void list_init(struct job_list *list)
+{
+    list->first = NULL;
+    list->end = &list->first;
+}
+
+static void list_push(struct job_list *list, struct rill_job *job)
+{
+    job->next = NULL;
+    *list->end = job;
+    list->end = &job->next;
+}
+
+static struct rill_job *list_pop(struct job_list *list)
+{
+    struct rill_job *job = list->first;
+    list->first = job->next;
+    if (list->first == NULL)
+        list_init(list);
+    return job;
+}
+
+/* ---- One job ------------------------------------------------------------------------------------------- */
+
+static void call_done(struct rill_task *task)
+{
+    struct rill_job *job = rill_container_of(task, struct rill_job, task);
+    job->done(job, (enum rill_job_outcome)job->outcome);
+}
+
+/* Hands a finished job back to its loop. */
+static void give_back(struct rill_workers *workers, struct rill_job *job)
+{
+    job->task.run = call_done;
+    if (rill_loop_post(job->loop, &job->task) == 0)
+        return;
+    pthread_mutex_lock(&workers->lock);
+    list_push(&workers->orphans, job);
+    pthread_mutex_unlock(&workers->lock);
+}
+
+/* Writes down how JOB, taken from the queue and not run, ended. With the lock held. */
+static void end_unrun(struct rill_workers *workers, struct rill_job *job, enum rill_job_outcome outcome,
+                      uint64_t now_ns)
+{
+    job->outcome = (int)outcome;
+    job->started_ns = job->finished_ns = now_ns;
+    workers->stats.wait_ns += now_ns - job->queued_ns;
+    if (outcome == RILL_JOB_EXPIRED)
+        workers->stats.expired++;
+    else
+        workers->stats.cancelled++;
+}
+
+/* What becomes of a job that is next: RILL_JOB_RAN when it is to be run. */
+static enum rill_job_outcome judge(const struct rill_job *job, uint64_t now_ns)
+{
+    if (rill_job_cancelled(job))
+        return RILL_JOB_CANCELLED;
+    if (job->deadline_ms != 0 && now_ns / NS_PER_MS > job->deadline_ms)
+        return RILL_JOB_EXPIRED;
+    return RILL_JOB_RAN;
+}
+
+/* Runs JOB and hands it back. Called with the lock held, and returns so; gives it up meanwhile. */
+static void process(struct rill_workers *workers, struct rill_job *job)
+{
+    uint64_t now_ns = rill_sys_monotonic_ns();
+    enum rill_job_outcome outcome = judge(job, now_ns);
+    if (outcome != RILL_JOB_RAN) {
+        end_unrun(workers, job, outcome, now_ns);
+    } else {
+        workers->stats.running++;
+        pthread_mutex_unlock(&workers->lock);
+        job->started_ns = now_ns;
+        job->run(job);
+        job->finished_ns = rill_sys_monotonic_ns();
+        job->outcome = RILL_JOB_RAN;
+        pthread_mutex_lock(&workers->lock);
+        workers->stats.running--;
+        workers->stats.ran++;
+        workers->stats.wait_ns += rill_job_waited_ns(job);
+        workers->stats.run_ns += rill_job_ran_ns(job);
+    }
+    pthread_mutex_unlock(&workers->lock);
+    give_back(workers, job);
+    pthread_mutex_lock(&workers->lock);
+}
+
+static void *work(void *arg)
+{
+    struct rill_workers *workers = arg;
+    char name[16];
+    pthread_mutex_lock(&workers->lock);
+    rill_thread_number_name(name, workers->name, workers->named++);
+    rill_thread_set_name(name);
+    for (;;) {
+        while (workers->queue.first == NULL && !workers->stopping)
+            pthread_cond_wait(&workers->work_or_stop, &workers->lock);
+        if (workers->queue.first == NULL)
+            break;
+        workers->stats.queued--;
+        process(workers, list_pop(&workers->queue));
+    }
+    pthread_mutex_unlock(&workers->lock);
+    return NULL;
+}
+
+/* ---- What submitters call ------------------------------------------------------------------------------ */
+
+int rill_workers_submit(struct rill_workers *workers, struct rill_job *job)
+{
+    int error = 0;
+    pthread_mutex_lock(&workers->lock);
+    if (workers->stopping)
+        error = -ESHUTDOWN;
+    else if (workers->stats.queued >= workers->queue_length)
+        error = -EAGAIN;
+    if (error == 0) {
+        job->queued_ns = rill_sys_monotonic_ns();
+        list_push(&workers->queue, job);
+        workers->stats.queued++;
+        workers->stats.submitted++;
+        pthread_cond_signal(&workers->work_or_stop);
+    } else {
+        workers->stats.refused++;
+    }
+    pthread_mutex_unlock(&workers->lock);
+    return error;
+}
+
+void rill_job_cancel(struct rill_job *job)
+{
+    __atomic_store_n(&job->cancelled, 1, __ATOMIC_RELAXED);
+}
+
+bool rill_job_cancelled(const struct rill_job *job)
+{
+    return __atomic_load_n(&job->cancelled, __ATOMIC_RELAXED) != 0;
+}
+
+uint64_t rill_job_waited_ns(const struct rill_job *job)
+{
+    return job->started_ns - job->queued_ns;
+}
+
+uint64_t rill_job_ran_ns(const struct rill_job *job)
+{
+    return job->finished_ns - job->started_ns;
+}
+
+void rill_workers_stats(struct rill_workers *workers, struct rill_workers_stats *stats)
+{
+    pthread_mutex_lock(&workers->lock);
+    *stats = workers->stats;
+    pthread_mutex_unlock(&workers->lock);
+}
+
+/* ---- Life ---------------------------------------------------------------------------------------------- */
+
+/* Cancels what waits. */
+static void empty_queue(struct rill_workers *workers)
+{
+    pthread_mutex_lock(&workers->lock);
+    workers->stopping = true;
+    struct rill_job *job = workers->queue.first;
+    list_init(&workers->queue);
+    workers->stats.queued = 0;
+    uint64_t now_ns = rill_sys_monotonic_ns();
+    for (struct rill_job *each = job; each != NULL; each = each->next)
+        end_unrun(workers, each, RILL_JOB_CANCELLED, now_ns);
+    pthread_cond_broadcast(&workers->work_or_stop);
+    pthread_mutex_unlock(&workers->lock);
+    while (job != NULL) {
+        struct rill_job *next = job->next;
+        give_back(workers, job);
+        job = next;
+    }
+}
+
+static void free_workers(struct rill_workers *workers)
+{
+    pthread_cond_destroy(&workers->work_or_stop);
+    pthread_mutex_destroy(&workers->lock);
+    rill_sys_free(workers);
+}
+
+void rill_workers_stop(struct rill_workers *workers)
+{
+    if (workers == NULL)
+        return;
+    empty_queue(workers);
+    for (unsigned i = 0; i < workers->thread_count; i++)
+        rill_sys_thread_join(workers->threads[i]);
+    /* No thread is left to lock out. */
+    while (workers->orphans.first != NULL)
+        call_done(&list_pop(&workers->orphans)->task);
+    free_workers(workers);
+}
+
+struct rill_workers *rill_workers_start(const struct rill_workers_config *config, int *error)
+{
+    *error = 0;
+    if (config->threads == 0 || config->threads > THREADS_MAX || config->queue_length == 0) {
+        *error = -EINVAL;
+        return NULL;
+    }
+    struct rill_workers *workers = rill_sys_calloc(1, sizeof(*workers) + config->threads * sizeof(pthread_t));
+    if (workers == NULL) {
+        *error = -ENOMEM;
+        return NULL;
+    }
+    workers->queue_length = config->queue_length;
+    strncpy(workers->name, config->name != NULL ? config->name : "worker", sizeof(workers->name) - 1);
+    list_init(&workers->queue);
+    list_init(&workers->orphans);
+    pthread_mutex_init(&workers->lock, NULL);
+    pthread_cond_init(&workers->work_or_stop, NULL);
+    while (workers->thread_count < config->threads) {
+        *error = rill_thread_start_quiet(&workers->threads[workers->thread_count], work, workers);
+        if (*error != 0) {
+            rill_workers_stop(workers);
+            return NULL;
+        }
+        workers->thread_count++;
+    }
+    return workers;
+}
