@@ -1,10 +1,7 @@
 /* loop.c - one reactor.
  *
- * libevent is asked for one thing, to wait and to dispatch; a turn is one event_base_loop(EVLOOP_ONCE). Its timers are
- * not used at all: with an empty heap it neither reads its clock nor gives epoll_wait a timeout, for which the kernel
- * would set up a timer of its own at every wait. The wheel's next deadline sits in a timerfd instead, which is touched
- * only when an earlier deadline appears or after it fired, and is exact, where libevent's coarse clock may fire
- * milliseconds early.
+ * libevent is asked for one thing, to wait and to dispatch; a turn is one event_base_loop(EVLOOP_ONCE). Not even its
+ * timers are used; loop_time.c says why.
  *
  * Freeing a loop has to reckon with a thread in rill_loop_post() that has pushed its task, which the loop has already
  * run, but has not yet written to wake_fd. Nothing on the way of a post guards against that. Instead the loop counts:
@@ -13,16 +10,12 @@
 #include "rill/core/loop_internal.h"
 
 #include <event2/event.h>
-#include <event2/event_struct.h>
 #include <poll.h>
 #include <stdio.h>
 
 #include "rill/core/sys.h"
 
 enum { READ_BUFFER_DEFAULT = 64 * 1024 };
-
-#define NS_PER_MS 1000000u
-#define NS_PER_SECOND 1000000000u
 
 /* ---- Threads ------------------------------------------------------------------------------------------- */
 
@@ -69,109 +62,6 @@ void rill_loop_check(const struct rill_loop *loop, const char *function)
 {
     if (RILL_UNLIKELY(current_loop != loop))
         check_slowly(loop, function);
-}
-
-/* ---- Time ---------------------------------------------------------------------------------------------- */
-
-uint64_t rill_clock_ns(void)
-{
-    return rill_sys_monotonic_ns();
-}
-
-static void read_clock(struct rill_loop *loop)
-{
-    uint64_t now_ns = rill_sys_monotonic_ns();
-    loop->now_ms = now_ns / NS_PER_MS;
-    loop->now_up_ms = (now_ns + NS_PER_MS - 1) / NS_PER_MS;
-    loop->now_valid = loop->in_turn; /* between turns nothing would ever make it stale */
-}
-
-uint64_t rill_loop_now_ms(const struct rill_loop *loop)
-{
-    rill_loop_check(loop, __func__);
-    if (!loop->now_valid)
-        read_clock((struct rill_loop *)loop); /* a cache: the loop does not change by being asked */
-    return loop->now_ms;
-}
-
-int64_t rill_loop_unix_seconds(const struct rill_loop *loop)
-{
-    uint64_t now_ms = rill_loop_now_ms(loop);
-    if (now_ms >= loop->unix_seconds_until_ms) {
-        struct rill_loop *cache = (struct rill_loop *)loop;
-        uint64_t real_ns = rill_sys_realtime_ns();
-        cache->unix_seconds = (int64_t)(real_ns / NS_PER_SECOND);
-        cache->unix_seconds_until_ms = now_ms + (NS_PER_SECOND - real_ns % NS_PER_SECOND + NS_PER_MS - 1) / NS_PER_MS;
-    }
-    return loop->unix_seconds;
-}
-
-/* ---- Timers -------------------------------------------------------------------------------------------- */
-
-void rill_loop_arm_at(struct rill_loop *loop, struct rill_timer *timer, uint64_t deadline_ms)
-{
-    rill_loop_check(loop, __func__);
-    rill_wheel_arm(&loop->wheel, timer, deadline_ms);
-    if (deadline_ms < loop->next_timer_ms)
-        loop->next_timer_ms = deadline_ms;
-}
-
-void rill_loop_arm(struct rill_loop *loop, struct rill_timer *timer, uint64_t delay_ms)
-{
-    uint64_t from_ms = rill_loop_now_ms(loop);
-    if (delay_ms > 0)
-        from_ms = loop->now_up_ms; /* counted from the millisecond under way, the timer could fire early */
-    rill_loop_arm_at(loop, timer, delay_ms < UINT64_MAX - from_ms ? from_ms + delay_ms : UINT64_MAX);
-}
-
-void rill_loop_disarm(struct rill_loop *loop, struct rill_timer *timer)
-{
-    rill_loop_check(loop, __func__);
-    /* timer_fd stays: to fire once for nothing is cheaper than a system call for every timer disarmed. */
-    rill_wheel_cancel(&loop->wheel, timer);
-}
-
-/* Sets timer_fd when a timer is due before it would expire. */
-static void arm_timer_fd(struct rill_loop *loop)
-{
-    if (loop->next_timer_ms >= loop->timer_armed_ms)
-        return;
-    struct itimerspec when = {{0, 0}, {0, 0}};
-    when.it_value.tv_sec = (time_t)(loop->next_timer_ms / 1000);
-    when.it_value.tv_nsec = (long)(loop->next_timer_ms % 1000 * NS_PER_MS);
-    if (loop->next_timer_ms == 0)
-        when.it_value.tv_nsec = 1; /* 0 would disarm */
-    if (rill_sys_timerfd_settime(loop->timer_fd, TFD_TIMER_ABSTIME, &when, NULL) == 0)
-        loop->timer_armed_ms = loop->next_timer_ms;
-    else
-        loop->must_not_wait = true; /* cannot happen; late timers would be worse than a busy loop */
-}
-
-static void on_timer_fd(evutil_socket_t fd, short events, void *arg)
-{
-    (void)events;
-    struct rill_loop *loop = arg;
-    uint64_t expirations;
-    if (!loop->edge_triggered && rill_sys_read(fd, &expirations, sizeof(expirations)) < 0)
-        return;
-    loop->timer_expired = true;
-    loop->timer_armed_ms = UINT64_MAX;
-}
-
-/* Runs the timers that are due. Without an expiry of timer_fd it looks only when the clock was read anyway. */
-static void run_timers(struct rill_loop *loop)
-{
-    if (!loop->timer_expired && (!loop->now_valid || loop->now_ms < loop->next_timer_ms))
-        return;
-    loop->timer_expired = false;
-    uint64_t now_ms = rill_loop_now_ms(loop);
-    if (now_ms < loop->next_timer_ms)
-        return;
-    /* Timers armed by the callbacks lower it again. */
-    loop->next_timer_ms = UINT64_MAX;
-    rill_wheel_advance(&loop->wheel, now_ms);
-    uint64_t left_ms = rill_wheel_next(&loop->wheel, now_ms);
-    loop->next_timer_ms = left_ms == UINT64_MAX ? UINT64_MAX : now_ms + left_ms;
 }
 
 /* ---- Tasks --------------------------------------------------------------------------------------------- */
@@ -299,7 +189,7 @@ static void run_posted(struct rill_loop *loop)
 
 static int turn(struct rill_loop *loop, bool wait)
 {
-    arm_timer_fd(loop);
+    rill_loop_set_timer_fd(loop);
     if (loop->must_not_wait || loop->deferred.first != NULL)
         wait = false;
     loop->must_not_wait = false;
@@ -307,7 +197,7 @@ static int turn(struct rill_loop *loop, bool wait)
     loop->in_turn = true;
     int result = event_base_loop(loop->base, wait ? EVLOOP_ONCE : EVLOOP_ONCE | EVLOOP_NONBLOCK);
     run_posted(loop);
-    run_timers(loop);
+    rill_loop_run_timers(loop);
     run_deferred(loop);
     loop->in_turn = false;
     loop->now_valid = false;
@@ -382,58 +272,6 @@ void rill_loop_stop(struct rill_loop *loop)
 
 /* ---- Life ---------------------------------------------------------------------------------------------- */
 
-static const char *backend_name(enum rill_backend backend)
-{
-    switch (backend) {
-    case RILL_BACKEND_EPOLL:
-        return "epoll";
-    case RILL_BACKEND_POLL:
-        return "poll";
-    case RILL_BACKEND_SELECT:
-        return "select";
-    }
-    return "";
-}
-
-int rill_backend_parse(const char *text, enum rill_backend *backend)
-{
-    for (int i = RILL_BACKEND_EPOLL; i <= RILL_BACKEND_SELECT; i++) {
-        if (strcmp(text, backend_name((enum rill_backend)i)) == 0) {
-            *backend = (enum rill_backend)i;
-            return 0;
-        }
-    }
-    return -EINVAL;
-}
-
-/* A base that uses METHOD and nothing else. NO_CACHE_TIME saves a clock reading a turn, NOLOCK all locking. */
-static int base_new(struct event_base **base, enum rill_backend backend)
-{
-    const char *wanted = backend_name(backend);
-    struct event_config *config = event_config_new();
-    if (config == NULL)
-        return -ENOMEM;
-    int error = -ENOTSUP;
-    for (const char **method = event_get_supported_methods(); method != NULL && *method != NULL; method++) {
-        if (strcmp(*method, wanted) == 0)
-            error = 0;
-        else if (event_config_avoid_method(config, *method) != 0)
-            error = -ENOMEM;
-    }
-    if (error == 0 && (event_config_set_flag(config, EVENT_BASE_FLAG_NOLOCK | EVENT_BASE_FLAG_NO_CACHE_TIME |
-                                                         EVENT_BASE_FLAG_IGNORE_ENV) != 0 ||
-                       (backend == RILL_BACKEND_EPOLL && event_config_require_features(config, EV_FEATURE_ET) != 0)))
-        error = -ENOTSUP;
-    if (error == 0) {
-        errno = 0;
-        *base = event_base_new_with_config(config);
-        if (*base == NULL)
-            error = errno != 0 ? -errno : -ENOMEM;
-    }
-    event_config_free(config);
-    return error;
-}
-
 /* A persistent event for a descriptor of the loop's own, added. */
 static int own_event_new(struct rill_loop *loop, struct event **event, int fd, event_callback_fn callback)
 {
@@ -459,14 +297,14 @@ static int acquire(struct rill_loop *loop, enum rill_backend backend)
     loop->timer_fd = rill_sys_timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     if (loop->timer_fd < 0)
         return -errno;
-    int error = base_new(&loop->base, backend);
+    int error = rill_loop_base_new(&loop->base, backend);
     if (error != 0)
         return error;
     loop->edge_triggered = (event_base_get_features(loop->base) & EV_FEATURE_ET) != 0;
     error = own_event_new(loop, &loop->wake_event, loop->wake_fd, on_wake_fd);
     if (error != 0)
         return error;
-    return own_event_new(loop, &loop->timer_event, loop->timer_fd, on_timer_fd);
+    return own_event_new(loop, &loop->timer_event, loop->timer_fd, rill_loop_on_timer_fd);
 }
 
 static void release(struct rill_loop *loop)

@@ -60,4 +60,16 @@ struct rill_loop {
     struct rill_wheel wheel;
 };
 
+/* Makes a base that waits with BACKEND and nothing else. Returns 0, -ENOTSUP or another negative errno. */
+int rill_loop_base_new(struct event_base **base, enum rill_backend backend);
+
+/* Before a wait: sets timer_fd when a timer is due before it would expire. */
+void rill_loop_set_timer_fd(struct rill_loop *loop);
+
+/* The callback of timer_fd's event; ARG is the loop. */
+void rill_loop_on_timer_fd(int fd, short events, void *arg);
+
+/* Runs the timers that are due. Without an expiry of timer_fd it looks only when the clock was read anyway. */
+void rill_loop_run_timers(struct rill_loop *loop);
+
 #endif
