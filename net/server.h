@@ -52,6 +52,8 @@ struct rill_server_config {
     int (*on_loop_start)(struct rill_loop *loop, void *arg);
     /* Called on each loop when it has closed its last connection for good, before it ends. */
     void (*on_loop_stop)(struct rill_loop *loop, void *arg);
+    /* All connections have ended and the loops still run, on the main loop: the time to stop what posts to them. */
+    void (*on_drained)(struct rill_server *server, void *arg);
     /* SIGHUP, on the main loop. */
     void (*on_reload)(struct rill_server *server, void *arg);
 };

@@ -1,0 +1,598 @@
+/* conn.c - a connection's life: adoption, reading, time, closing.
+ *
+ * One event a connection, edge-triggered, added once: after that no epoll_ctl. `readable` and `writable` remember what
+ * the edges said until a short read or a full socket takes it back. Whatever is left over at the end of a
+ * callback (a fairness cap reached, a resume, output from elsewhere) puts the connection into the loop's ready list,
+ * which is worked through when the turn ends.
+ *
+ * With poll and select there are no edges, so there `interest` follows what is wanted, at the cost of changing the
+ * event; epoll never comes to that code. */
+#include "rill/core/log.h"
+#include "rill/core/sys.h"
+#include "rill/net/conn_internal.h"
+#include <sys/resource.h>
+
+enum {
+    READ_BUDGET_BYTES = 256 * 1024, /* read of one connection before the others have their turn */
+    HELD_ROOM_BYTES = 4096,         /* for the rest of what came in part */
+    LINGER_MS = 5000,
+};
+
+static void settle(struct rill_conn *conn);
+static void read_input(struct rill_conn *conn);
+
+/* --- the per-loop context --- */
+
+static void process_ready(struct rill_task *task);
+static void free_closed(struct rill_task *task);
+
+static void net_destroy(void *value)
+{
+    struct rill_net *net = value;
+    for (uint32_t slot = rill_slab_next(&net->conns, 0); slot != RILL_SLAB_NONE;
+         slot = rill_slab_next(&net->conns, slot + 1))
+        rill_conn_close(rill_slab_at(&net->conns, slot), RILL_CLOSE_STOPPED);
+    rill_conn_output_free_leases(net);
+    rill_slab_destroy(&net->conns);
+    rill_sys_free(net);
+}
+
+/* Every connection needs a descriptor, so there can be no more of them than the hard limit. */
+static uint32_t most_connections(void)
+{
+    struct rlimit limit;
+    const uint32_t most = 1u << 20;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_max > most)
+        return most;
+    return limit.rlim_max < 64 ? 64 : (uint32_t)limit.rlim_max;
+}
+
+struct rill_net *rill_net_of(struct rill_loop *loop)
+{
+    struct rill_net *net = rill_loop_slot(loop, RILL_LOOP_SLOT_NET);
+    if (RILL_LIKELY(net != NULL))
+        return net;
+    net = rill_sys_calloc(1, sizeof *net);
+    if (!net)
+        return NULL;
+    if (rill_slab_init(&net->conns, sizeof(struct rill_conn), most_connections()) < 0) {
+        rill_sys_free(net);
+        return NULL;
+    }
+    net->loop = loop;
+    net->edge_triggered = rill_loop_edge_triggered(loop);
+    net->ready_task.run = process_ready;
+    net->closed_task.run = free_closed;
+    rill_list_init(&net->ready);
+    rill_list_init(&net->closed);
+    rill_loop_set_slot(loop, RILL_LOOP_SLOT_NET, net, net_destroy);
+    return net;
+}
+
+/* --- states and callbacks --- */
+
+static void set_state(struct rill_conn *conn, enum rill_conn_state state)
+{
+    if (!rill_conn_state_may_change(conn->state, state)) {
+        rill_log_error("internal error: connection state %d to %d", conn->state, (int)state);
+        abort();
+    }
+    conn->state = (uint8_t)state;
+}
+
+/* Calls one of the handler's callbacks; output made meanwhile is gathered. False when the connection is closed now. */
+static bool call(struct rill_conn *conn, void (*callback)(struct rill_conn *))
+{
+    conn->callbacks++;
+    callback(conn);
+    conn->callbacks--;
+    return conn->state != RILL_CONN_CLOSED;
+}
+
+void rill_conn_make_ready(struct rill_conn *conn)
+{
+    struct rill_net *net = conn->net;
+    if (conn->state == RILL_CONN_CLOSED || !rill_list_empty(&conn->link))
+        return;
+    rill_list_push_back(&net->ready, &conn->link);
+    if (!net->ready_deferred) {
+        net->ready_deferred = true;
+        rill_loop_defer(net->loop, &net->ready_task);
+    }
+}
+
+/* --- closing --- */
+
+static void free_closed(struct rill_task *task)
+{
+    struct rill_net *net = rill_container_of(task, struct rill_net, closed_task);
+    net->closed_deferred = false;
+    struct rill_list *link;
+    while ((link = rill_list_pop_front(&net->closed)))
+        rill_slab_free(&net->conns, rill_container_of(link, struct rill_conn, link)->slot);
+    if (rill_slab_count(&net->conns) == 0 && net->on_empty)
+        net->on_empty(net->on_empty_arg);
+}
+
+void rill_conn_close(struct rill_conn *conn, enum rill_close_reason reason)
+{
+    struct rill_net *net = conn->net;
+    rill_loop_check(net->loop, __func__);
+    if (conn->state == RILL_CONN_CLOSED)
+        return;
+    set_state(conn, RILL_CONN_CLOSED);
+    if (conn->interest)
+        event_del(&conn->event);
+    rill_loop_disarm(net->loop, &conn->timer);
+    rill_sys_close(conn->fd);
+    conn->fd = -1;
+    rill_conn_output_drop(conn);
+    rill_buf_unref(conn->held);
+    conn->held = NULL;
+    __atomic_store_n(&net->closed_total, net->closed_total + 1, __ATOMIC_RELAXED);
+    rill_list_remove(&conn->link);
+    rill_list_push_back(&net->closed, &conn->link);
+    if (!net->closed_deferred) {
+        net->closed_deferred = true;
+        rill_loop_defer_last(net->loop, &net->closed_task);
+    }
+    if (conn->config->handler->on_close)
+        conn->config->handler->on_close(conn, reason);
+}
+
+/* All output has left while FINISHING: close, or wait for the peer to close first. */
+static void finished(struct rill_conn *conn)
+{
+    if (!conn->linger || conn->eof || rill_sys_shutdown(conn->fd, SHUT_WR) < 0) {
+        rill_conn_close(conn, conn->finish_reason);
+        return;
+    }
+    set_state(conn, RILL_CONN_LINGERING);
+    conn->pause = 0;
+    conn->readable = true;
+    rill_conn_set_deadline(conn, LINGER_MS);
+    rill_conn_make_ready(conn);
+}
+
+static void finish(struct rill_conn *conn, bool linger, enum rill_close_reason reason)
+{
+    if (conn->state != RILL_CONN_OPEN)
+        return;
+    set_state(conn, RILL_CONN_FINISHING);
+    conn->pause |= RILL_PAUSE_CLOSING;
+    conn->linger = linger;
+    conn->finish_reason = (uint8_t)reason;
+    conn->deadline_ms = 0;
+    if (conn->callbacks == 0)
+        rill_conn_make_ready(conn);
+}
+
+void rill_conn_finish(struct rill_conn *conn, bool linger)
+{
+    rill_loop_check(conn->net->loop, __func__);
+    finish(conn, linger, RILL_CLOSE_LOCAL);
+}
+
+void rill_conn_shutdown(struct rill_conn *conn)
+{
+    rill_loop_check(conn->net->loop, __func__);
+    if (conn->state != RILL_CONN_OPEN || conn->shutdown_wanted)
+        return;
+    conn->shutdown_wanted = true;
+    if (conn->callbacks == 0)
+        rill_conn_make_ready(conn);
+}
+
+/* --- time --- */
+
+/* The nearest moment at which something has to happen; UINT64_MAX for none. */
+static uint64_t next_deadline(const struct rill_conn *conn)
+{
+    uint64_t at = conn->deadline_ms ? conn->deadline_ms : UINT64_MAX;
+    if (conn->out && conn->out->deadline_ms && conn->out->deadline_ms < at)
+        at = conn->out->deadline_ms;
+    return at;
+}
+
+/* Arms the timer only when it would fire too late: one that fires early finds out and is armed again. */
+static inline void arm(struct rill_conn *conn, uint64_t at)
+{
+    if (!rill_timer_armed(&conn->timer) || conn->timer.deadline_ms > at)
+        rill_loop_arm_at(conn->net->loop, &conn->timer, at);
+}
+
+static void on_timer(struct rill_timer *timer)
+{
+    struct rill_conn *conn = rill_container_of(timer, struct rill_conn, timer);
+    uint64_t now = rill_loop_now_ms(conn->net->loop);
+    if (conn->out && conn->out->deadline_ms && conn->out->deadline_ms <= now) {
+        rill_conn_close(conn, RILL_CLOSE_WRITE_TIMEOUT);
+        return;
+    }
+    if (conn->deadline_ms && conn->deadline_ms <= now) {
+        conn->deadline_ms = 0;
+        if (conn->state != RILL_CONN_OPEN || !conn->config->handler->on_timeout) {
+            rill_conn_close(conn, conn->state == RILL_CONN_LINGERING ? RILL_CLOSE_LOCAL : RILL_CLOSE_IDLE);
+            return;
+        }
+        if (!call(conn, conn->config->handler->on_timeout))
+            return;
+        settle(conn);
+    }
+    if (conn->state != RILL_CONN_CLOSED && next_deadline(conn) != UINT64_MAX)
+        arm(conn, next_deadline(conn));
+}
+
+void rill_conn_set_deadline(struct rill_conn *conn, uint64_t delay_ms)
+{
+    if (conn->state == RILL_CONN_CLOSED)
+        return;
+    if (delay_ms == 0) {
+        conn->deadline_ms = 0;
+        return;
+    }
+    conn->deadline_ms = rill_loop_now_ms(conn->net->loop) + delay_ms;
+    arm(conn, conn->deadline_ms);
+}
+
+static void was_active(struct rill_conn *conn)
+{
+    if (conn->config->idle_timeout_ms && conn->state == RILL_CONN_OPEN)
+        rill_conn_set_deadline(conn, conn->config->idle_timeout_ms);
+}
+
+/* --- events --- */
+
+static void on_event(evutil_socket_t fd, short what, void *arg)
+{
+    struct rill_conn *conn = arg;
+    (void)fd;
+    if (what & EV_WRITE)
+        conn->writable = true;
+    if (what & (EV_READ | EV_CLOSED))
+        conn->readable = true;
+    if (RILL_UNLIKELY(what & EV_CLOSED))
+        conn->peer_closed = true;
+    if (RILL_UNLIKELY(conn->out != NULL)) {
+        settle(conn);
+        if (conn->state == RILL_CONN_CLOSED)
+            return;
+    }
+    if (conn->readable && !conn->pause)
+        read_input(conn);
+}
+
+/* Has libevent watch what is wanted. With edges: everything, once. */
+static void watch(struct rill_conn *conn)
+{
+    struct rill_net *net = conn->net;
+    short interest;
+    if (net->edge_triggered) {
+        if (conn->interest)
+            return;
+        interest = EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST;
+    } else {
+        interest = (short)((conn->pause || conn->eof ? 0 : EV_READ) | (conn->out ? EV_WRITE : 0));
+        if (interest)
+            interest |= EV_PERSIST;
+        if (interest == conn->interest)
+            return;
+        if (conn->interest)
+            event_del(&conn->event);
+        conn->interest = 0;
+        if (!interest)
+            return;
+    }
+    if (event_assign(&conn->event, rill_loop_base(net->loop), conn->fd, interest, on_event, conn) < 0 ||
+        event_add(&conn->event, NULL) < 0) {
+        rill_conn_close(conn, RILL_CLOSE_NO_MEMORY);
+        return;
+    }
+    conn->interest = (uint8_t)interest;
+}
+
+/* What comes after anything has happened to a connection: send what waits, tell who waits for room, end what is to
+ * end, and see that somebody wakes us for the rest. */
+static void settle(struct rill_conn *conn)
+{
+    if (conn->out) {
+        int error = rill_conn_output_flush(conn);
+        if (error < 0) {
+            rill_conn_close(conn, error == -ENODATA ? RILL_CLOSE_LOCAL : RILL_CLOSE_RESET);
+            return;
+        }
+        if (conn->config->idle_timeout_ms)
+            was_active(conn);
+    }
+    if (RILL_UNLIKELY(conn->above_high || conn->drain_wanted) &&
+        rill_conn_buffered(conn) <= rill_conn_low_watermark(conn))
+        rill_conn_make_ready(conn); /* not here: the callback may send, and come back here */
+    if (conn->out) {
+        if (conn->out->deadline_ms)
+            arm(conn, conn->out->deadline_ms);
+    } else if (conn->state == RILL_CONN_FINISHING) {
+        finished(conn);
+        if (conn->state == RILL_CONN_CLOSED)
+            return;
+    } else if (RILL_UNLIKELY(conn->shutdown_wanted && !conn->shutdown_done) && conn->state == RILL_CONN_OPEN) {
+        conn->shutdown_done = true;
+        rill_sys_shutdown(conn->fd, SHUT_WR); /* fails only when the peer has gone; reading will tell */
+        if (conn->eof)
+            rill_conn_close(conn, RILL_CLOSE_EOF);
+        if (conn->state == RILL_CONN_CLOSED)
+            return;
+    }
+    watch(conn);
+}
+
+/* Tells the app that there is room, when it is waiting for that. */
+static void tell_drained(struct rill_conn *conn)
+{
+    if (!(conn->above_high || conn->drain_wanted) || conn->state != RILL_CONN_OPEN ||
+        rill_conn_buffered(conn) > rill_conn_low_watermark(conn))
+        return;
+    conn->above_high = conn->drain_wanted = false;
+    if (conn->config->handler->on_drain && call(conn, conn->config->handler->on_drain))
+        settle(conn);
+}
+
+/* --- reading --- */
+
+/* Shows BYTES, which lie in the loop's buffer or in conn->held, and keeps what is not consumed. */
+static void deliver(struct rill_conn *conn, const char *bytes, size_t length)
+{
+    struct rill_input input = {.bytes = bytes, .length = length};
+    if (!conn->config->handler->on_data) {
+        rill_input_consume(&input, length);
+    } else {
+        conn->callbacks++;
+        conn->config->handler->on_data(conn, &input);
+        conn->callbacks--;
+    }
+    if (conn->state == RILL_CONN_CLOSED)
+        return;
+    if (conn->held) {
+        if (rill_buf_consume(&conn->held, input.consumed) == 0 && input.length == 0) {
+            rill_buf_unref(conn->held);
+            conn->held = NULL;
+        }
+    } else if (RILL_UNLIKELY(input.length > 0)) {
+        conn->held = rill_buf_copy(input.bytes, input.length);
+        if (!conn->held) {
+            rill_conn_close(conn, RILL_CLOSE_NO_MEMORY);
+            return;
+        }
+    }
+    size_t limit = conn->config->max_input_bytes ? conn->config->max_input_bytes : 1 << 20;
+    if (RILL_UNLIKELY(input.length > limit) && !conn->pause) {
+        rill_conn_close(conn, RILL_CLOSE_INPUT_LIMIT);
+        return;
+    }
+    settle(conn);
+}
+
+/* Where the next read goes: the loop's buffer, or behind what is held. NULL: no memory. */
+static char *read_room(struct rill_conn *conn, size_t *size)
+{
+    if (RILL_LIKELY(!conn->held) || conn->state != RILL_CONN_OPEN)
+        return rill_loop_read_buffer(conn->net->loop, size);
+    char *room = rill_buf_reserve(&conn->held, HELD_ROOM_BYTES);
+    *size = room ? rill_buf_room(conn->held) : 0;
+    return room;
+}
+
+static void received(struct rill_conn *conn, char *bytes, size_t length)
+{
+    if (RILL_UNLIKELY(conn->state != RILL_CONN_OPEN))
+        return; /* lingering: dropped */
+    if (conn->config->idle_timeout_ms)
+        was_active(conn);
+    if (RILL_UNLIKELY(conn->held != NULL)) {
+        rill_buf_commit(conn->held, length);
+        deliver(conn, rill_buf_bytes(conn->held), rill_buf_length(conn->held));
+    } else {
+        deliver(conn, bytes, length);
+    }
+}
+
+static void received_eof(struct rill_conn *conn)
+{
+    conn->eof = true;
+    conn->readable = false;
+    if (conn->state == RILL_CONN_LINGERING) {
+        rill_conn_close(conn, conn->finish_reason);
+    } else if (conn->config->handler->on_eof) {
+        if (call(conn, conn->config->handler->on_eof))
+            settle(conn);
+    } else {
+        finish(conn, false, RILL_CLOSE_EOF);
+        settle(conn);
+    }
+}
+
+/* Reads until the socket is empty, reading is paused, or the others should have their turn. */
+static void read_input(struct rill_conn *conn)
+{
+    size_t budget = READ_BUDGET_BYTES;
+    while (conn->readable && !conn->pause && conn->state != RILL_CONN_CLOSED && conn->fd >= 0) {
+        if (RILL_UNLIKELY(budget == 0)) {
+            rill_conn_make_ready(conn);
+            return;
+        }
+        size_t size;
+        char *room = read_room(conn, &size);
+        if (RILL_UNLIKELY(!room)) {
+            rill_conn_close(conn, RILL_CLOSE_NO_MEMORY);
+            return;
+        }
+        ssize_t got = rill_sys_recv(conn->fd, room, size, 0);
+        if (RILL_LIKELY(got > 0)) {
+            if ((size_t)got < size && !conn->peer_closed)
+                conn->readable = false; /* drained: what comes later makes a new edge (epoll(7), "Q9") */
+            budget = (size_t)got < budget ? budget - (size_t)got : 0;
+            received(conn, room, (size_t)got);
+        } else if (got == 0) {
+            received_eof(conn);
+            return;
+        } else if (errno == EAGAIN) {
+            conn->readable = false;
+        } else if (errno != EINTR) {
+            rill_conn_close(conn, RILL_CLOSE_RESET);
+            return;
+        }
+    }
+}
+
+/* The turn ends: looks at every connection that asked for it. */
+static void process_ready(struct rill_task *task)
+{
+    struct rill_net *net = rill_container_of(task, struct rill_net, ready_task);
+    struct rill_list batch, *link;
+    rill_list_init(&batch);
+    rill_list_splice_back(&batch, &net->ready);
+    net->ready_deferred = false;
+    while ((link = rill_list_pop_front(&batch))) {
+        struct rill_conn *conn = rill_container_of(link, struct rill_conn, link);
+        settle(conn);
+        tell_drained(conn);
+        if (conn->redeliver && !conn->pause && conn->held && conn->state == RILL_CONN_OPEN) {
+            conn->redeliver = false;
+            deliver(conn, rill_buf_bytes(conn->held), rill_buf_length(conn->held));
+        }
+        if (conn->readable && !conn->pause)
+            read_input(conn);
+    }
+}
+
+void rill_conn_pause(struct rill_conn *conn, enum rill_pause reason)
+{
+    rill_loop_check(conn->net->loop, __func__);
+    conn->pause |= (uint8_t)reason;
+    if (!conn->net->edge_triggered && conn->callbacks == 0)
+        rill_conn_make_ready(conn); /* to stop watching */
+}
+
+void rill_conn_resume(struct rill_conn *conn, enum rill_pause reason)
+{
+    rill_loop_check(conn->net->loop, __func__);
+    if (!conn->pause)
+        return;
+    conn->pause &= (uint8_t)~reason;
+    if (conn->pause)
+        return;
+    conn->redeliver = conn->held != NULL || conn->callbacks > 0;
+    if (conn->redeliver || conn->readable || !conn->net->edge_triggered)
+        rill_conn_make_ready(conn);
+}
+
+/* --- adoption --- */
+
+int rill_conn_adopt(struct rill_loop *loop, int fd, const struct rill_ip *peer, const struct rill_conn_config *config)
+{
+    rill_loop_check(loop, __func__);
+    struct rill_net *net = rill_net_of(loop);
+    uint32_t slot;
+    struct rill_conn *conn = net ? rill_slab_alloc(&net->conns, &slot) : NULL;
+    if (!conn) {
+        rill_sys_close(fd);
+        return net ? -ENFILE : -ENOMEM;
+    }
+    memset(conn, 0, sizeof *conn);
+    rill_timer_init(&conn->timer, on_timer);
+    rill_list_init(&conn->link);
+    conn->net = net;
+    conn->config = config;
+    conn->fd = fd;
+    conn->slot = slot;
+    conn->readable = conn->writable = true;
+    if (peer)
+        conn->peer = *peer;
+    was_active(conn);
+    if (config->handler->on_open && !call(conn, config->handler->on_open))
+        return 0;
+    /* Bytes are often there by now. Reading before the descriptor is watched saves a connection that ends with its
+     * first request both epoll_ctl calls and a wake-up. */
+    if (!conn->pause)
+        read_input(conn);
+    if (conn->state != RILL_CONN_CLOSED)
+        settle(conn);
+    return 0;
+}
+
+/* --- looking --- */
+
+struct rill_conn *rill_conn_find(struct rill_loop *loop, struct rill_conn_id id)
+{
+    rill_loop_check(loop, __func__);
+    struct rill_net *net = rill_loop_slot(loop, RILL_LOOP_SLOT_NET);
+    if (!net || rill_conn_id_loop(id) != rill_loop_index(loop))
+        return NULL;
+    struct rill_conn *conn = rill_slab_lookup(&net->conns, (uint32_t)(id.value >> 32) & 0xffffffu, (uint32_t)id.value);
+    return conn && conn->state != RILL_CONN_CLOSED ? conn : NULL;
+}
+
+struct rill_conn_id rill_conn_id(const struct rill_conn *conn)
+{
+    const struct rill_net *net = conn->net;
+    uint64_t loop = rill_loop_index(net->loop), slot = conn->slot;
+    return (struct rill_conn_id){loop << 56 | slot << 32 | rill_slab_generation(&net->conns, conn->slot)};
+}
+
+uint32_t rill_conn_count(struct rill_loop *loop)
+{
+    struct rill_net *net = rill_loop_slot(loop, RILL_LOOP_SLOT_NET);
+    return net ? rill_slab_count(&net->conns) : 0;
+}
+
+void rill_conn_each(struct rill_loop *loop, const struct rill_conn_config *config,
+                    void (*fn)(struct rill_conn *conn, void *arg), void *arg)
+{
+    rill_loop_check(loop, __func__);
+    struct rill_net *net = rill_loop_slot(loop, RILL_LOOP_SLOT_NET);
+    if (!net)
+        return;
+    for (uint32_t slot = rill_slab_next(&net->conns, 0); slot != RILL_SLAB_NONE;
+         slot = rill_slab_next(&net->conns, slot + 1)) {
+        struct rill_conn *conn = rill_slab_at(&net->conns, slot);
+        if (conn->state != RILL_CONN_CLOSED && (!config || conn->config == config))
+            fn(conn, arg);
+    }
+}
+
+void rill_conn_want_drain(struct rill_conn *conn)
+{
+    rill_loop_check(conn->net->loop, __func__);
+    conn->drain_wanted = true;
+    if (rill_conn_buffered(conn) <= rill_conn_low_watermark(conn))
+        rill_conn_make_ready(conn);
+}
+
+void *rill_conn_user(const struct rill_conn *conn)
+{
+    return conn->user;
+}
+
+void rill_conn_set_user(struct rill_conn *conn, void *user)
+{
+    conn->user = user;
+}
+
+void *rill_conn_arg(const struct rill_conn *conn)
+{
+    return conn->config->arg;
+}
+
+struct rill_loop *rill_conn_loop(const struct rill_conn *conn)
+{
+    return conn->net->loop;
+}
+
+const struct rill_ip *rill_conn_peer(const struct rill_conn *conn)
+{
+    return &conn->peer;
+}
+
+bool rill_conn_is_open(const struct rill_conn *conn)
+{
+    return conn->state == RILL_CONN_OPEN;
+}

@@ -1,0 +1,122 @@
+/* conn_internal.h - what the files of net/ share about connections: the per-loop context, the connection itself and
+ * its output queue. */
+#ifndef RILL_NET_CONN_INTERNAL_H
+#define RILL_NET_CONN_INTERNAL_H
+
+#include "rill/core/list.h"
+#include "rill/core/slab.h"
+#include "rill/net/conn.h"
+#include <event2/event.h>
+#include <event2/event_struct.h>
+
+/* A connection's way through life; see the table in conn_state.c. */
+enum rill_conn_state {
+    RILL_CONN_OPEN,      /* both ways, or half-closed by either side */
+    RILL_CONN_FINISHING, /* output is leaving; then the end */
+    RILL_CONN_LINGERING, /* output has left; what still comes in is dropped until the peer closes */
+    RILL_CONN_CLOSED,    /* on_close has run or is running; the memory goes back at the end of the turn */
+    RILL_CONN_STATES,
+};
+
+/* Whether a connection may go from FROM to TO. */
+bool rill_conn_state_may_change(enum rill_conn_state from, enum rill_conn_state to);
+
+/* One stretch of output. */
+struct rill_segment {
+    struct rill_segment *next;
+    struct rill_buf *buf;       /* SHARED: the block */
+    struct rill_file_ref *file; /* FILE: the descriptor */
+    uint64_t start, end;        /* what is still to be sent of `bytes`, of the block, or of the file */
+    uint32_t capacity;          /* COPIED: of `bytes`; 0: SHARED or FILE */
+    char bytes[];
+};
+
+/* Output that has not left; leased from the loop while there is some. */
+struct rill_output {
+    struct rill_segment *first, *last;
+    uint64_t bytes;
+    uint64_t deadline_ms; /* by when the peer must have taken another byte; 0: none */
+};
+
+#define RILL_SEGMENT_BYTES 16384 /* of a leased COPIED segment, header included */
+
+/* All that net/ keeps for one loop; one thread's. */
+struct rill_net {
+    struct rill_loop *loop;
+    struct rill_slab conns;
+    struct rill_list ready;  /* connections to be looked at when the turn ends */
+    struct rill_list closed; /* connections whose memory goes back when the turn ends */
+    struct rill_task ready_task, closed_task;
+    bool ready_deferred, closed_deferred;
+    bool edge_triggered;
+    struct rill_segment *free_segments; /* leased out and given back, last in first out */
+    unsigned free_segment_count;
+    struct rill_output *free_outputs; /* linked through `first` */
+    unsigned free_output_count;
+    uint64_t closed_total;       /* connections ever closed; written by the loop, read by the acceptor */
+    void (*on_empty)(void *arg); /* the last connection closed */
+    void *on_empty_arg;
+};
+
+/* LOOP's context, made when first asked for; NULL when memory is lacking. */
+struct rill_net *rill_net_of(struct rill_loop *loop);
+
+/* 272 bytes: an idle connection costs this, its session, and what libevent keeps for a descriptor. */
+struct rill_conn {
+    struct event event;
+    struct rill_timer timer;
+    struct rill_list link; /* in net->ready or net->closed */
+    struct rill_net *net;
+    const struct rill_conn_config *config;
+    void *user;
+    struct rill_output *out; /* NULL: nothing waits */
+    struct rill_buf *held;   /* NULL: everything was consumed */
+    uint64_t deadline_ms;    /* rill_conn_set_deadline(); 0: none */
+    int fd;
+    uint32_t slot;
+    struct rill_ip peer;
+    uint8_t state;         /* enum rill_conn_state, changed by conn_set_state() only */
+    uint8_t pause;         /* mask of enum rill_pause */
+    uint8_t finish_reason; /* what on_close is told after FINISHING */
+    uint8_t callbacks;     /* callbacks of this connection on the stack: output is gathered until 0 */
+    uint8_t interest;      /* what libevent watches; 0: not added */
+    bool readable : 1;     /* the socket may have bytes: no short read since the last edge */
+    bool writable : 1;     /* the socket may have room */
+    bool peer_closed : 1;  /* libevent saw the peer's end coming: read up to it */
+    bool eof : 1;          /* read up to the peer's end */
+    bool shutdown_wanted : 1;
+    bool shutdown_done : 1;
+    bool linger : 1;
+    bool above_high : 1; /* output passed the high watermark and has not come down yet */
+    bool drain_wanted : 1;
+    bool redeliver : 1; /* show `held` again although nothing new has come */
+};
+
+/* conn_output.c */
+
+/* Sends what the socket takes. Returns 0, or a negative errno when the connection is broken (the caller closes).
+ * Afterwards conn->out is NULL or waits for room. */
+int rill_conn_output_flush(struct rill_conn *conn);
+
+/* Drops all output. */
+void rill_conn_output_drop(struct rill_conn *conn);
+
+/* Frees the leases that NET keeps. */
+void rill_conn_output_free_leases(struct rill_net *net);
+
+/* conn.c */
+
+/* Has CONN looked at (flushed, redelivered, read) when the turn ends. */
+void rill_conn_make_ready(struct rill_conn *conn);
+
+static inline size_t rill_conn_high_watermark(const struct rill_conn *conn)
+{
+    return conn->config->high_watermark ? conn->config->high_watermark : 256 * 1024;
+}
+
+static inline size_t rill_conn_low_watermark(const struct rill_conn *conn)
+{
+    return conn->config->low_watermark ? conn->config->low_watermark : rill_conn_high_watermark(conn) / 4;
+}
+
+#endif

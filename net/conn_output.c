@@ -1,0 +1,352 @@
+/* conn_output.c - a connection's output: a queue of segments, sent in as few system calls as can be.
+ *
+ * Copied bytes go into 16 KiB segments that the loop leases out, last in first out, so that a reply that the socket
+ * takes at once is assembled in memory that is still in the cache, and costs no allocation. What the socket does not
+ * take stays where it is; a segment that is mostly empty is then swapped for one that fits, because a peer
+ * who does not read may keep it for long. */
+#include "rill/core/sys.h"
+#include "rill/net/conn_internal.h"
+
+enum {
+    COPY_CAPACITY = RILL_SEGMENT_BYTES - sizeof(struct rill_segment),
+    MAX_FREE_SEGMENTS = 64,
+    MAX_FREE_OUTPUTS = 256,
+    MAX_GATHER = 64,          /* iovec entries a sendmsg */
+    DIRECT_SEND_BYTES = 4096, /* so much at once is not worth a copy when nothing waits before it */
+    SENDFILE_BYTES = 2 << 20, /* a call */
+};
+
+static struct rill_segment *segment_lease(struct rill_net *net)
+{
+    struct rill_segment *segment = net->free_segments;
+    if (segment) {
+        net->free_segments = segment->next;
+        net->free_segment_count--;
+    } else {
+        segment = rill_sys_malloc(RILL_SEGMENT_BYTES);
+        if (!segment)
+            return NULL;
+        segment->buf = NULL;
+        segment->file = NULL;
+        segment->capacity = COPY_CAPACITY;
+    }
+    segment->next = NULL;
+    segment->start = segment->end = 0;
+    return segment;
+}
+
+static void segment_free(struct rill_net *net, struct rill_segment *segment)
+{
+    if (segment->capacity == COPY_CAPACITY && net->free_segment_count < MAX_FREE_SEGMENTS) {
+        segment->next = net->free_segments;
+        net->free_segments = segment;
+        net->free_segment_count++;
+        return;
+    }
+    rill_buf_unref(segment->buf);
+    rill_file_ref_drop(segment->file);
+    rill_sys_free(segment);
+}
+
+static struct rill_output *output_lease(struct rill_net *net)
+{
+    struct rill_output *out = net->free_outputs;
+    if (out) {
+        net->free_outputs = (struct rill_output *)(void *)out->first;
+        net->free_output_count--;
+    } else {
+        out = rill_sys_malloc(sizeof *out);
+        if (!out)
+            return NULL;
+    }
+    out->first = out->last = NULL;
+    out->bytes = 0;
+    out->deadline_ms = 0;
+    return out;
+}
+
+static void output_free(struct rill_net *net, struct rill_output *out)
+{
+    if (net->free_output_count < MAX_FREE_OUTPUTS) {
+        out->first = (struct rill_segment *)(void *)net->free_outputs;
+        net->free_outputs = out;
+        net->free_output_count++;
+        return;
+    }
+    rill_sys_free(out);
+}
+
+void rill_conn_output_free_leases(struct rill_net *net)
+{
+    while (net->free_segments) {
+        struct rill_segment *segment = net->free_segments;
+        net->free_segments = segment->next;
+        rill_sys_free(segment);
+    }
+    while (net->free_outputs) {
+        struct rill_output *out = net->free_outputs;
+        net->free_outputs = (struct rill_output *)(void *)out->first;
+        rill_sys_free(out);
+    }
+    net->free_segment_count = net->free_output_count = 0;
+}
+
+void rill_conn_output_drop(struct rill_conn *conn)
+{
+    struct rill_output *out = conn->out;
+    if (!out)
+        return;
+    conn->out = NULL;
+    while (out->first) {
+        struct rill_segment *segment = out->first;
+        out->first = segment->next;
+        segment_free(conn->net, segment);
+    }
+    output_free(conn->net, out);
+}
+
+/* Appends SEGMENT, which may be NULL for lack of memory: the connection is closed then, because a stream with a hole
+ * is worse than none. Returns 0 or -ENOMEM. */
+static int append(struct rill_conn *conn, struct rill_segment *segment)
+{
+    if (segment && !conn->out)
+        conn->out = output_lease(conn->net);
+    struct rill_output *out = conn->out;
+    if (!segment || !out) {
+        if (segment)
+            segment_free(conn->net, segment);
+        rill_conn_close(conn, RILL_CLOSE_NO_MEMORY);
+        return -ENOMEM;
+    }
+    if (out->last)
+        out->last->next = segment;
+    else
+        out->first = segment;
+    out->last = segment;
+    return 0;
+}
+
+/* Counts LENGTH bytes that were added to the queue and sees that they leave. */
+static void added(struct rill_conn *conn, uint64_t length)
+{
+    conn->out->bytes += length;
+    if (RILL_UNLIKELY(conn->out->bytes > rill_conn_high_watermark(conn)))
+        conn->above_high = true;
+    if (conn->callbacks == 0)
+        rill_conn_make_ready(conn);
+}
+
+char *rill_conn_reserve(struct rill_conn *conn, size_t length)
+{
+    rill_loop_check(conn->net->loop, __func__);
+    if (conn->state != RILL_CONN_OPEN || conn->shutdown_wanted)
+        return NULL;
+    struct rill_segment *last = conn->out ? conn->out->last : NULL;
+    if (!last || last->end + length > last->capacity) {
+        last = segment_lease(conn->net);
+        if (append(conn, last) < 0)
+            return NULL;
+    }
+    return last->bytes + last->end;
+}
+
+void rill_conn_commit(struct rill_conn *conn, size_t length)
+{
+    conn->out->last->end += length;
+    added(conn, length);
+}
+
+/* Sends at once what the socket takes, for large sends with nothing waiting before them. Returns the bytes taken;
+ * an error shows again when the rest is flushed. */
+static size_t send_directly(struct rill_conn *conn, const char *bytes, size_t length)
+{
+    ssize_t sent;
+    do
+        sent = rill_sys_send(conn->fd, bytes, length, MSG_NOSIGNAL);
+    while (sent < 0 && errno == EINTR);
+    if (sent >= 0 ? (size_t)sent < length : errno == EAGAIN)
+        conn->writable = false;
+    return sent < 0 ? 0 : (size_t)sent;
+}
+
+int rill_conn_send(struct rill_conn *conn, const void *bytes, size_t length)
+{
+    rill_loop_check(conn->net->loop, __func__);
+    if (conn->state != RILL_CONN_OPEN || conn->shutdown_wanted)
+        return -EPIPE;
+    const char *from = bytes;
+    if (length >= DIRECT_SEND_BYTES && !conn->out && conn->writable) {
+        size_t sent = send_directly(conn, from, length);
+        from += sent;
+        length -= sent;
+    }
+    while (length > 0) {
+        size_t piece = length < RILL_CONN_RESERVE_MAX ? length : RILL_CONN_RESERVE_MAX;
+        char *room = rill_conn_reserve(conn, piece);
+        if (!room)
+            return -ENOMEM;
+        memcpy(room, from, piece);
+        rill_conn_commit(conn, piece);
+        from += piece;
+        length -= piece;
+    }
+    return 0;
+}
+
+/* A segment for a block or a file: header only. */
+static struct rill_segment *segment_of(struct rill_buf *buf, struct rill_file_ref *file, uint64_t start, uint64_t end)
+{
+    struct rill_segment *segment = rill_sys_malloc(sizeof *segment);
+    if (segment)
+        *segment = (struct rill_segment){.buf = buf, .file = file, .start = start, .end = end};
+    return segment;
+}
+
+int rill_conn_send_buf(struct rill_conn *conn, struct rill_buf *buf)
+{
+    rill_loop_check(conn->net->loop, __func__);
+    size_t length = rill_buf_length(buf);
+    if (conn->state != RILL_CONN_OPEN || conn->shutdown_wanted || length == 0) {
+        rill_buf_unref(buf);
+        return length == 0 ? 0 : -EPIPE;
+    }
+    struct rill_segment *segment = segment_of(buf, NULL, 0, length);
+    if (!segment)
+        rill_buf_unref(buf);
+    int error = append(conn, segment);
+    if (error == 0)
+        added(conn, length);
+    return error;
+}
+
+int rill_conn_send_file(struct rill_conn *conn, struct rill_file_ref *file, uint64_t offset, uint64_t length)
+{
+    rill_loop_check(conn->net->loop, __func__);
+    if (conn->state != RILL_CONN_OPEN || conn->shutdown_wanted)
+        return -EPIPE;
+    if (length == 0)
+        return 0;
+    struct rill_segment *segment = segment_of(NULL, rill_file_ref_hold(file), offset, offset + length);
+    if (!segment)
+        rill_file_ref_drop(file);
+    int error = append(conn, segment);
+    if (error == 0)
+        added(conn, length);
+    return error;
+}
+
+/* Sends the copied and shared segments up to the next file. Returns bytes sent, or a negative errno. *OFFERED is what
+ * was there to be sent. */
+static ssize_t send_bytes(struct rill_conn *conn, size_t *offered)
+{
+    struct iovec parts[MAX_GATHER];
+    size_t count = 0;
+    *offered = 0;
+    struct rill_segment *segment = conn->out->first;
+    for (; segment && !segment->file && count < MAX_GATHER; segment = segment->next) {
+        const char *base = segment->buf ? rill_buf_bytes(segment->buf) : segment->bytes;
+        parts[count].iov_base = (char *)(uintptr_t)(base + segment->start);
+        parts[count].iov_len = segment->end - segment->start;
+        *offered += parts[count++].iov_len;
+    }
+    int flags = MSG_NOSIGNAL | (segment ? MSG_MORE : 0);
+    ssize_t sent;
+    if (count == 1) {
+        sent = rill_sys_send(conn->fd, parts[0].iov_base, parts[0].iov_len, flags);
+    } else {
+        struct msghdr message = {.msg_iov = parts, .msg_iovlen = count};
+        sent = rill_sys_sendmsg(conn->fd, &message, flags);
+    }
+    return sent < 0 ? -errno : sent;
+}
+
+static ssize_t send_file(struct rill_conn *conn, size_t *offered)
+{
+    struct rill_segment *segment = conn->out->first;
+    uint64_t left = segment->end - segment->start;
+    off_t offset = (off_t)segment->start;
+    size_t count = left < SENDFILE_BYTES ? (size_t)left : SENDFILE_BYTES;
+    ssize_t sent = rill_sys_sendfile(conn->fd, rill_file_ref_fd(segment->file), &offset, count);
+    *offered = 0; /* a short count does not tell a full socket from a file that ended: ask again */
+    if (sent == 0)
+        return -ENODATA;
+    return sent < 0 ? -errno : sent;
+}
+
+/* Drops the first SENT bytes of the queue. */
+static void advance(struct rill_conn *conn, uint64_t sent)
+{
+    struct rill_output *out = conn->out;
+    out->bytes -= sent;
+    for (;;) {
+        struct rill_segment *segment = out->first;
+        uint64_t here = segment->end - segment->start;
+        if (sent < here) {
+            segment->start += sent;
+            return;
+        }
+        sent -= here;
+        out->first = segment->next;
+        segment_free(conn->net, segment);
+        if (!out->first) {
+            conn->out = NULL;
+            output_free(conn->net, out);
+            return;
+        }
+    }
+}
+
+/* Swaps a last segment that is mostly room for one that fits; a peer that does not read may keep it for long. */
+static void compact(struct rill_conn *conn)
+{
+    struct rill_output *out = conn->out;
+    struct rill_segment *old = out->last;
+    uint64_t used = old->end - old->start;
+    if (old->capacity != COPY_CAPACITY || out->first != old || used > COPY_CAPACITY / 4)
+        return;
+    struct rill_segment *fit = rill_sys_malloc(sizeof *fit + used);
+    if (!fit)
+        return; /* it was only to save memory */
+    *fit = (struct rill_segment){.end = used, .capacity = (uint32_t)used};
+    memcpy(fit->bytes, old->bytes + old->start, used);
+    out->first = out->last = fit;
+    segment_free(conn->net, old);
+}
+
+int rill_conn_output_flush(struct rill_conn *conn)
+{
+    bool progress = false;
+    while (conn->out && conn->writable) {
+        size_t offered;
+        ssize_t sent = conn->out->first->file ? send_file(conn, &offered) : send_bytes(conn, &offered);
+        if (sent == -EINTR)
+            continue;
+        if (sent == -EAGAIN) {
+            conn->writable = false;
+        } else if (sent < 0) {
+            return (int)sent;
+        } else {
+            if ((size_t)sent < offered)
+                conn->writable = false; /* the kernel has noted that we wait: an edge will come */
+            advance(conn, (uint64_t)sent);
+            progress = true;
+        }
+    }
+    if (conn->out) {
+        uint64_t timeout_ms = conn->config->write_timeout_ms;
+        if (timeout_ms && (progress || conn->out->deadline_ms == 0))
+            conn->out->deadline_ms = rill_loop_now_ms(conn->net->loop) + timeout_ms;
+        compact(conn);
+    }
+    return 0;
+}
+
+size_t rill_conn_buffered(const struct rill_conn *conn)
+{
+    return conn->out ? conn->out->bytes : 0;
+}
+
+bool rill_conn_is_full(const struct rill_conn *conn)
+{
+    return conn->out && conn->out->bytes > rill_conn_high_watermark(conn);
+}

@@ -1,0 +1,584 @@
+/* server.c - a server's life: open the sockets, start the loops, serve, drain, stop.
+ *
+ * The main loop's thread is in charge. It tells the other loops what to do by tasks embedded in their server_loop,
+ * each in flight once at most, and counts their reports. Between posting and report the loop's part of
+ * server_loop is the loop's; the rest is the main loop's. */
+#include "rill/net/server.h"
+#include "rill/core/log.h"
+#include "rill/core/sys.h"
+#include "server_internal.h"
+#include <signal.h>
+#include <stdio.h>
+#include <sys/resource.h>
+
+enum { DRAIN_TIMEOUT_MS = 10000 };
+
+int rill_accept_mode_parse(const char *text, enum rill_accept_mode *mode)
+{
+    static const char *const names[] = {
+        [RILL_ACCEPT_ROUND_ROBIN] = "round-robin",
+        [RILL_ACCEPT_LEAST_CONNECTIONS] = "least-connections",
+        [RILL_ACCEPT_REUSEPORT] = "reuseport",
+    };
+    for (unsigned i = 0; i < rill_array_length(names); i++) {
+        if (strcmp(text, names[i]) == 0) {
+            *mode = (enum rill_accept_mode)i;
+            return 0;
+        }
+    }
+    return -EINVAL;
+}
+
+static enum server_state state_of(const struct rill_server *server)
+{
+    return (enum server_state)__atomic_load_n(&server->state, __ATOMIC_ACQUIRE);
+}
+
+static void set_state(struct rill_server *server, enum server_state state)
+{
+    __atomic_store_n(&server->state, (int)state, __ATOMIC_RELEASE);
+}
+
+/* --- opening the sockets --- */
+
+static const char *advice(int error, const struct rill_addr *addr)
+{
+    switch (-error) {
+    case EACCES:
+    case EPERM:
+        return addr->socket.any.sa_family == AF_UNIX ? "choose a folder that you may write to"
+                                                     : "use a port above 1023 or CAP_NET_BIND_SERVICE";
+    case EADDRINUSE:
+        return "another program listens there: stop it, or choose another address";
+    case EADDRNOTAVAIL:
+        return "no interface of this machine has that address";
+    case EMFILE:
+        return "raise the limit of open files (ulimit -n)";
+    case ENOENT:
+        return "make the folder first";
+    default:
+        return "choose another address";
+    }
+}
+
+static int open_sockets(struct rill_server *server, unsigned i)
+{
+    bool per_loop = rill_server_listens_per_loop(server, i);
+    struct rill_sock_listen_options options = {
+        .backlog = server->config.backlog, .reuse_port = per_loop, .defer_accept = server->config.defer_accept};
+    for (unsigned k = 0; k < (per_loop ? server->loop_count : 1); k++) {
+        int fd = rill_sock_listen(&server->addrs[i], &options);
+        if (fd < 0) {
+            char text[RILL_ADDR_TEXT];
+            rill_addr_format(&server->addrs[i], text);
+            rill_log_error("%s: cannot listen on %s: %s; %s", server->name, text, strerror(-fd),
+                           advice(fd, &server->addrs[i]));
+            return fd;
+        }
+        if (per_loop)
+            server->loops[k].listen_fds[i] = fd;
+        else
+            server->listen_fds[i] = fd;
+    }
+    return 0;
+}
+
+static int add_listener(struct rill_server *server, const char *text)
+{
+    const char *why = "";
+    if (server->listener_count == RILL_SERVER_MAX_LISTENERS) {
+        rill_log_error("%s: cannot listen on more than %d addresses", server->name, RILL_SERVER_MAX_LISTENERS);
+        return -EINVAL;
+    }
+    int error = rill_addr_parse(text, &server->addrs[server->listener_count], &why);
+    if (error < 0) {
+        rill_log_error("%s: cannot listen on \"%s\": %s", server->name, text, why);
+        return error;
+    }
+    return open_sockets(server, server->listener_count++);
+}
+
+static int open_listeners(struct rill_server *server)
+{
+    const struct rill_server_config *config = &server->config;
+    int error = config->listen ? add_listener(server, config->listen) : 0;
+    for (unsigned i = 0; error == 0 && i < RILL_SERVER_MAX_LISTENERS && config->listens[i]; i++)
+        error = add_listener(server, config->listens[i]);
+    if (error == 0 && server->listener_count == 0) {
+        rill_log_error("%s: an address to listen on is wanted", server->name);
+        error = -EINVAL;
+    }
+    return error;
+}
+
+/* Half of the descriptors that a process may have could be files being sent, but connections come first. */
+static unsigned default_max_connections(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > UINT32_MAX)
+        return UINT32_MAX;
+    return (unsigned)limit.rlim_cur;
+}
+
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit); /* what we got is what there is */
+    }
+}
+
+static int fill_in(struct rill_server *server, const struct rill_server_config *config)
+{
+    server->config = *config;
+    server->name = config->name ? config->name : "rill";
+    server->conn_config = (struct rill_conn_config){
+        .handler = config->handler,
+        .arg = config->arg,
+        .idle_timeout_ms = config->idle_timeout_ms,
+        .write_timeout_ms = config->write_timeout_ms,
+        .high_watermark = config->high_watermark,
+        .low_watermark = config->low_watermark,
+        .max_input_bytes = config->max_input_bytes,
+    };
+    for (unsigned i = 0; i < RILL_SERVER_MAX_LISTENERS; i++)
+        server->listen_fds[i] = -1;
+    if (!config->handler || config->threads < 0 || config->threads >= RILL_LOOP_MAX) {
+        rill_log_error("%s: a handler and 0 to %d threads are wanted", server->name, RILL_LOOP_MAX - 1);
+        return -EINVAL;
+    }
+    server->loop_count = config->threads > 0 ? (unsigned)config->threads : 1;
+    raise_descriptor_limit();
+    server->max_connections = config->max_connections ? config->max_connections : default_max_connections();
+    server->loops = rill_sys_calloc(server->loop_count, sizeof *server->loops);
+    if (!server->loops)
+        return -ENOMEM;
+    for (unsigned k = 0; k < server->loop_count; k++) {
+        server->loops[k].server = server;
+        for (unsigned i = 0; i < RILL_SERVER_MAX_LISTENERS; i++)
+            server->loops[k].listen_fds[i] = -1;
+    }
+    return 0;
+}
+
+static void on_drain_deadline(struct rill_timer *timer);
+
+struct rill_server *rill_server_new(const struct rill_server_config *config, int *error)
+{
+    struct rill_server *server = rill_sys_calloc(1, sizeof *server);
+    *error = server ? fill_in(server, config) : -ENOMEM;
+    if (*error == 0) {
+        struct rill_loop_config main_config = {.name = "main", .backend = config->backend};
+        server->main_loop = rill_loop_new(&main_config, error);
+        if (!server->main_loop)
+            rill_log_error("%s: cannot make the main loop: %s", server->name, strerror(-*error));
+    }
+    if (*error == 0) {
+        rill_timer_init(&server->drain_timer, on_drain_deadline);
+        *error = open_listeners(server);
+    }
+    if (*error == 0)
+        return server;
+    rill_server_free(server);
+    return NULL;
+}
+
+static void close_sockets(struct rill_server *server)
+{
+    for (unsigned i = 0; i < server->listener_count; i++) {
+        if (server->listen_fds[i] >= 0)
+            rill_sys_close(server->listen_fds[i]);
+        for (unsigned k = 0; k < server->loop_count; k++)
+            if (server->loops[k].listen_fds[i] >= 0)
+                rill_sys_close(server->loops[k].listen_fds[i]);
+        if (server->addrs[i].socket.any.sa_family == AF_UNIX && server->listen_fds[i] >= 0)
+            rill_sys_unlink(server->addrs[i].socket.local.sun_path);
+    }
+}
+
+void rill_server_free(struct rill_server *server)
+{
+    if (!server)
+        return;
+    if (server->loops)
+        close_sockets(server);
+    rill_loop_free(server->main_loop);
+    rill_sys_free(server->loops);
+    rill_sys_free(server);
+}
+
+/* --- orders to the loops, and their reports --- */
+
+/* Posts ORDER, one of SL's tasks, or runs it here when SL is the main loop's own. */
+static void order(struct server_loop *sl, struct rill_task *task, rill_task_fn *run)
+{
+    task->run = run;
+    if (rill_loop_post(sl->loop, task) < 0)
+        rill_log_error("internal error: loop %s ended before the server", rill_loop_name(sl->loop));
+}
+
+static void stop_loops(struct rill_server *server);
+
+/* On the main loop: one loop has no connections left. */
+static void on_drained(struct rill_task *task)
+{
+    struct server_loop *sl = rill_container_of(task, struct server_loop, drained_task);
+    struct rill_server *server = sl->server;
+    if (--server->waiting_for == 0)
+        stop_loops(server);
+}
+
+/* On the loop: reports once that its last connection has gone. */
+static void on_empty(void *arg)
+{
+    struct server_loop *sl = arg;
+    if (!sl->draining || sl->drained)
+        return;
+    sl->drained = true;
+    sl->drained_task.run = on_drained;
+    if (rill_loop_post(sl->server->main_loop, &sl->drained_task) < 0)
+        rill_log_error("internal error: the main loop ended before %s", rill_loop_name(sl->loop));
+}
+
+static void stop_one(struct rill_conn *conn, void *arg)
+{
+    (void)arg;
+    const struct rill_conn_handler *handler = conn->config->handler;
+    if (handler->on_stop)
+        handler->on_stop(conn);
+    else
+        rill_conn_finish(conn, false);
+}
+
+/* On the loop: accept what got through the handshake, accept no more, and let every connection come to its end. */
+static void drain_loop(struct rill_task *task)
+{
+    struct server_loop *sl = rill_container_of(task, struct server_loop, drain_task);
+    for (unsigned i = 0; i < sl->server->listener_count; i++) {
+        rill_listener_close(sl->listeners[i]);
+        sl->listeners[i] = NULL;
+    }
+    sl->draining = true;
+    rill_conn_each(sl->loop, &sl->server->conn_config, stop_one, NULL);
+    if (rill_conn_count(sl->loop) == 0)
+        on_empty(sl);
+}
+
+static void close_one(struct rill_conn *conn, void *arg)
+{
+    (void)arg;
+    rill_conn_close(conn, RILL_CLOSE_STOPPED);
+}
+
+static void close_loop(struct rill_task *task)
+{
+    struct server_loop *sl = rill_container_of(task, struct server_loop, close_task);
+    rill_conn_each(sl->loop, &sl->server->conn_config, close_one, NULL);
+}
+
+static void end_loop(struct rill_task *task)
+{
+    struct server_loop *sl = rill_container_of(task, struct server_loop, end_task);
+    if (sl->server->config.on_loop_stop)
+        sl->server->config.on_loop_stop(sl->loop, sl->server->config.arg);
+    if (sl->net)
+        sl->net->on_empty = NULL;
+}
+
+/* --- stopping; all on the main loop --- */
+
+static void stop_loops(struct rill_server *server)
+{
+    set_state(server, SERVER_STOPPING);
+    rill_loop_disarm(server->main_loop, &server->drain_timer);
+    if (server->config.on_drained)
+        server->config.on_drained(server, server->config.arg);
+    for (unsigned k = 0; k < server->loop_count; k++)
+        order(&server->loops[k], &server->loops[k].end_task, end_loop);
+    rill_loop_stop(server->main_loop);
+}
+
+static void close_all(struct rill_server *server)
+{
+    if (state_of(server) != SERVER_DRAINING)
+        return;
+    set_state(server, SERVER_STOPPING);
+    for (unsigned k = 0; k < server->loop_count; k++)
+        order(&server->loops[k], &server->loops[k].close_task, close_loop);
+}
+
+static void on_drain_deadline(struct rill_timer *timer)
+{
+    struct rill_server *server = rill_container_of(timer, struct rill_server, drain_timer);
+    rill_log_warn("%s: not all connections ended within the drain timeout; closing them", server->name);
+    close_all(server);
+}
+
+static void drain(struct rill_server *server)
+{
+    if (state_of(server) != SERVER_RUNNING)
+        return;
+    set_state(server, SERVER_DRAINING);
+    rill_log_info("%s: draining", server->name);
+    for (unsigned i = 0; i < server->listener_count; i++) {
+        rill_listener_close(server->listeners[i]);
+        server->listeners[i] = NULL;
+        if (server->addrs[i].socket.any.sa_family == AF_UNIX)
+            rill_sys_unlink(server->addrs[i].socket.local.sun_path);
+    }
+    server->waiting_for = server->loop_count;
+    uint64_t timeout_ms = server->config.drain_timeout_ms ? server->config.drain_timeout_ms : DRAIN_TIMEOUT_MS;
+    rill_loop_arm(server->main_loop, &server->drain_timer, timeout_ms);
+    for (unsigned k = 0; k < server->loop_count; k++)
+        order(&server->loops[k], &server->loops[k].drain_task, drain_loop);
+}
+
+static void drain_posted(void *arg)
+{
+    drain(arg);
+}
+
+static void close_posted(void *arg)
+{
+    drain(arg);
+    close_all(arg);
+}
+
+void rill_server_stop(struct rill_server *server, bool now)
+{
+    if (rill_post(server->main_loop, now ? close_posted : drain_posted, server) < 0)
+        rill_log_warn("%s: asked to stop, but it has stopped already, or memory is lacking", server->name);
+}
+
+bool rill_server_is_stopping(const struct rill_server *server)
+{
+    return state_of(server) >= SERVER_DRAINING;
+}
+
+/* --- signals: libevent turns them into events of the main loop --- */
+
+static void on_stop_signal(evutil_socket_t number, short what, void *arg)
+{
+    struct rill_server *server = arg;
+    (void)number;
+    (void)what;
+    if (state_of(server) == SERVER_RUNNING) {
+        drain(server);
+        return;
+    }
+    rill_log_info("%s: second signal: stopping at once", server->name);
+    close_all(server);
+}
+
+static void on_reload_signal(evutil_socket_t number, short what, void *arg)
+{
+    struct rill_server *server = arg;
+    (void)number;
+    (void)what;
+    if (server->config.on_reload)
+        server->config.on_reload(server, server->config.arg);
+}
+
+static int take_signals(struct rill_server *server)
+{
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    struct event_base *base = rill_loop_base(server->main_loop);
+    signal(SIGPIPE, SIG_IGN);
+    for (unsigned i = 0; i < rill_array_length(numbers); i++) {
+        event_callback_fn callback = numbers[i] == SIGHUP ? on_reload_signal : on_stop_signal;
+        server->signals[i] = evsignal_new(base, numbers[i], callback, server);
+        if (!server->signals[i] || evsignal_add(server->signals[i], NULL) < 0)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+static void release_signals(struct rill_server *server)
+{
+    for (unsigned i = 0; i < rill_array_length(server->signals); i++) {
+        if (server->signals[i])
+            event_free(server->signals[i]);
+        server->signals[i] = NULL;
+    }
+}
+
+/* --- running --- */
+
+/* On the main loop: one loop is ready, or could not be. When all are, the server serves. */
+static void on_started(struct rill_task *task)
+{
+    struct server_loop *sl = rill_container_of(task, struct server_loop, drained_task);
+    struct rill_server *server = sl->server;
+    if (sl->start_error < 0)
+        server->error = sl->start_error;
+    if (--server->waiting_for > 0)
+        return;
+    if (server->error == 0)
+        server->error = rill_server_open_main_listeners(server);
+    if (server->error < 0) {
+        rill_log_error("%s: cannot start: %s", server->name, strerror(-server->error));
+        drain(server);
+        return;
+    }
+    for (unsigned i = 0; i < server->listener_count; i++) {
+        char text[RILL_ADDR_TEXT];
+        rill_addr_format(&server->addrs[i], text);
+        rill_log_info("%s: listening on %s", server->name, text);
+    }
+}
+
+/* On the loop: gets ready, and reports. */
+static void start_loop(struct rill_task *task)
+{
+    struct server_loop *sl = rill_container_of(task, struct server_loop, start_task);
+    struct rill_server *server = sl->server;
+    sl->net->on_empty = on_empty;
+    sl->net->on_empty_arg = sl;
+    if (server->config.on_loop_start)
+        sl->start_error = server->config.on_loop_start(sl->loop, server->config.arg);
+    if (sl->start_error == 0)
+        sl->start_error = rill_server_open_loop_listeners(sl);
+    sl->drained_task.run = on_started;
+    if (rill_loop_post(server->main_loop, &sl->drained_task) < 0)
+        rill_log_error("internal error: the main loop ended before %s", rill_loop_name(sl->loop));
+}
+
+static int start_group(struct rill_server *server)
+{
+    const struct rill_server_config *config = &server->config;
+    struct rill_loop_group_config group = {
+        .count = server->loop_count, .first_index = 1, .backend = config->backend, .pin = config->pin};
+    int error = 0;
+    if (config->threads > 0) {
+        server->group = rill_loop_group_start(&group, &error);
+        if (!server->group) {
+            rill_log_error("%s: cannot start %d threads: %s", server->name, config->threads, strerror(-error));
+            return error;
+        }
+    } else if (config->pin) {
+        rill_thread_pin(0); /* only a wish */
+    }
+    for (unsigned k = 0; k < server->loop_count; k++) {
+        struct server_loop *sl = &server->loops[k];
+        sl->loop = server->group ? rill_loop_group_loop(server->group, k) : server->main_loop;
+    }
+    return 0;
+}
+
+/* The loops' contexts are read by the acceptor, so they are there before it runs. On each loop's own thread. */
+static void make_net(struct rill_task *task)
+{
+    struct server_loop *sl = rill_container_of(task, struct server_loop, start_task);
+    sl->net = rill_net_of(sl->loop);
+    if (sl->net) {
+        start_loop(task);
+        return;
+    }
+    sl->start_error = -ENOMEM;
+    sl->drained_task.run = on_started;
+    if (rill_loop_post(sl->server->main_loop, &sl->drained_task) < 0)
+        rill_log_error("internal error: the main loop ended before %s", rill_loop_name(sl->loop));
+}
+
+int rill_server_run(struct rill_server *server, bool signals)
+{
+    if (state_of(server) != SERVER_NEW)
+        return -EBUSY;
+    int error = signals ? take_signals(server) : 0;
+    if (error == 0)
+        error = start_group(server);
+    if (error == 0) {
+        set_state(server, SERVER_RUNNING);
+        server->waiting_for = server->loop_count;
+        for (unsigned k = 0; k < server->loop_count; k++)
+            order(&server->loops[k], &server->loops[k].start_task, make_net);
+        error = rill_loop_run(server->main_loop);
+    }
+    release_signals(server);
+    rill_loop_group_stop(server->group);
+    server->group = NULL;
+    set_state(server, SERVER_STOPPED);
+    if (error == 0)
+        rill_log_info("%s: stopped", server->name);
+    return error < 0 ? error : server->error;
+}
+
+int rill_server_main(const struct rill_server_config *config)
+{
+    int error;
+    struct rill_server *server = rill_server_new(config, &error);
+    if (!server)
+        return 1;
+    error = rill_server_run(server, true);
+    rill_server_free(server);
+    return error < 0 ? 1 : 0;
+}
+
+/* --- looking, and acting by id --- */
+
+struct rill_loop *rill_server_main_loop(const struct rill_server *server)
+{
+    return server->main_loop;
+}
+
+unsigned rill_server_loop_count(const struct rill_server *server)
+{
+    return server->loop_count;
+}
+
+struct rill_loop *rill_server_loop(const struct rill_server *server, unsigned i)
+{
+    return server->loops[i].loop;
+}
+
+unsigned rill_server_port(const struct rill_server *server, unsigned i)
+{
+    return i < server->listener_count ? rill_ip_of(&server->addrs[i]).port : 0;
+}
+
+/* An order to one connection, on its way to its loop. */
+struct by_id {
+    struct rill_task task;
+    struct rill_loop *loop;
+    struct rill_conn_id id;
+    struct rill_buf *buf; /* NULL: close */
+};
+
+static void act_by_id(struct rill_task *task)
+{
+    struct by_id *order_by_id = rill_container_of(task, struct by_id, task);
+    struct rill_conn *conn = rill_conn_find(order_by_id->loop, order_by_id->id);
+    if (conn && order_by_id->buf)
+        rill_conn_send_buf(conn, rill_buf_ref(order_by_id->buf));
+    else if (conn)
+        rill_conn_close(conn, RILL_CLOSE_LOCAL);
+    rill_buf_unref(order_by_id->buf);
+    rill_sys_free(order_by_id);
+}
+
+static int post_by_id(struct rill_server *server, struct rill_conn_id id, struct rill_buf *buf)
+{
+    unsigned index = rill_conn_id_loop(id) - (server->config.threads > 0 ? 1 : 0);
+    struct by_id *order_by_id = index < server->loop_count ? rill_sys_malloc(sizeof *order_by_id) : NULL;
+    int error = index >= server->loop_count ? -ESTALE : order_by_id ? 0 : -ENOMEM;
+    if (error == 0) {
+        *order_by_id = (struct by_id){.task.run = act_by_id, .loop = server->loops[index].loop, .id = id, .buf = buf};
+        error = rill_loop_post(order_by_id->loop, &order_by_id->task);
+    }
+    if (error < 0) {
+        rill_buf_unref(buf);
+        rill_sys_free(order_by_id);
+    }
+    return error;
+}
+
+int rill_server_send(struct rill_server *server, struct rill_conn_id id, struct rill_buf *buf)
+{
+    return post_by_id(server, id, buf);
+}
+
+int rill_server_close(struct rill_server *server, struct rill_conn_id id)
+{
+    return post_by_id(server, id, NULL);
+}

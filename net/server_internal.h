@@ -1,0 +1,81 @@
+/* server_internal.h - what server.c (life), and dispatch.c (accepting and dealing out) share. */
+#ifndef RILL_NET_SERVER_INTERNAL_H
+#define RILL_NET_SERVER_INTERNAL_H
+
+#include "rill/core/loop_group.h"
+#include "rill/net/conn_internal.h"
+#include "rill/net/listener.h"
+#include "rill/net/server.h"
+#include "sock_internal.h"
+
+#define HANDOFF_CONNECTIONS 64
+
+/* Accepted sockets on their way from the main loop to LOOP: the main loop's until it is posted, the loop's then. */
+struct handoff {
+    struct rill_task task;
+    struct server_loop *to;
+    unsigned count;
+    struct {
+        int fd;
+        struct rill_ip peer;
+    } accepted[HANDOFF_CONNECTIONS];
+};
+
+/* What the server keeps for each loop that serves. */
+struct server_loop {
+    struct rill_server *server;
+    struct rill_loop *loop;
+    struct rill_net *net;
+    struct handoff *pending;                                       /* the main loop's: gathered in this batch */
+    struct rill_listener *listeners[RILL_SERVER_MAX_LISTENERS];    /* the loop's own, with RILL_ACCEPT_REUSEPORT */
+    int listen_fds[RILL_SERVER_MAX_LISTENERS];                     /* opened for it, until it runs; -1: none */
+    struct rill_task start_task, drain_task, close_task, end_task; /* main loop to this loop */
+    struct rill_task drained_task;                                 /* this loop to the main loop */
+    bool draining, drained;                                        /* this loop's */
+    int start_error;                                               /* this loop's until it has started */
+    /* Written by whoever accepts for this loop, read by all that accept; away from what the loop writes. */
+    __attribute__((aligned(RILL_CACHE_LINE))) uint64_t dealt;
+};
+
+enum server_state {
+    SERVER_NEW,
+    SERVER_RUNNING,
+    SERVER_DRAINING,
+    SERVER_STOPPING, /* closing what is left */
+    SERVER_STOPPED,
+};
+
+struct rill_server {
+    struct rill_server_config config;
+    struct rill_conn_config conn_config;
+    const char *name;
+    struct rill_loop *main_loop;
+    struct rill_loop_group *group; /* NULL with --threads 0, and while not running */
+    struct server_loop *loops;     /* loop_count of them */
+    unsigned loop_count;
+    unsigned next_loop; /* round-robin: the main loop's */
+    struct rill_addr addrs[RILL_SERVER_MAX_LISTENERS];
+    int listen_fds[RILL_SERVER_MAX_LISTENERS]; /* until the main loop runs; -1: none */
+    struct rill_listener *listeners[RILL_SERVER_MAX_LISTENERS];
+    unsigned listener_count;
+    unsigned max_connections;
+    int state; /* enum server_state; written by the main loop's thread, read by any */
+    int error;
+    unsigned waiting_for; /* loops that have not reported yet: the main loop's */
+    struct rill_timer drain_timer;
+    struct event *signals[3];
+    uint64_t drain_started_ms;
+};
+
+/* dispatch.c */
+
+/* Starts accepting on the main loop's listeners (all of them unless the mode is reuseport). */
+int rill_server_open_main_listeners(struct rill_server *server);
+
+/* Starts accepting on the loop's own listeners. On the loop's thread. */
+int rill_server_open_loop_listeners(struct server_loop *sl);
+
+/* Whether listener I is opened once a loop. */
+bool rill_server_listens_per_loop(const struct rill_server *server, unsigned i);
+
+#endif

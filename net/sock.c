@@ -1,0 +1,74 @@
+/* sock.c - listening and accepting sockets. */
+#include "rill/core/sys.h"
+#include "sock_internal.h"
+#include <netinet/tcp.h>
+#include <stdio.h>
+
+/* Removes the socket file at ADDR when connecting to it is refused: its owner has gone without cleaning up. */
+static void remove_stale(const struct rill_addr *addr)
+{
+    struct stat st;
+    const char *path = addr->socket.local.sun_path;
+    int probe = rill_sys_socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (probe < 0)
+        return;
+    if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) && rill_sys_connect(probe, &addr->socket.any, addr->length) < 0 &&
+        errno == ECONNREFUSED)
+        rill_sys_unlink(path);
+    rill_sys_close(probe);
+}
+
+static int set_options(int fd, int family, const struct rill_sock_listen_options *options)
+{
+    int on = 1, seconds = 5;
+    if (family == AF_UNIX)
+        return 0;
+    /* Accepted sockets inherit TCP_NODELAY, which saves a call for each. */
+    if (rill_sys_setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) < 0 ||
+        rill_sys_setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) < 0)
+        return -errno;
+    if (options->reuse_port && rill_sys_setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) < 0)
+        return -errno;
+    if (family == AF_INET6 && rill_sys_setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) < 0)
+        return -errno;
+    if (options->defer_accept)
+        rill_sys_setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof seconds); /* a favour, not a need */
+    return 0;
+}
+
+int rill_sock_listen(struct rill_addr *addr, const struct rill_sock_listen_options *options)
+{
+    int family = addr->socket.any.sa_family;
+    int fd = rill_sys_socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    if (family == AF_UNIX)
+        remove_stale(addr);
+    int error = set_options(fd, family, options);
+    if (error == 0 && rill_sys_bind(fd, &addr->socket.any, addr->length) < 0)
+        error = -errno;
+    if (error == 0 && rill_sys_listen(fd, options->backlog ? options->backlog : SOMAXCONN) < 0)
+        error = -errno;
+    if (error == 0 && family != AF_UNIX) {
+        socklen_t length = sizeof addr->socket;
+        if (rill_sys_getsockname(fd, &addr->socket.any, &length) < 0)
+            error = -errno;
+    }
+    if (error < 0) {
+        rill_sys_close(fd);
+        return error;
+    }
+    return fd;
+}
+
+int rill_sock_accept(int listen_fd, struct rill_ip *peer)
+{
+    struct rill_addr from;
+    from.length = sizeof from.socket;
+    from.socket.any.sa_family = AF_UNIX;
+    int fd = rill_sys_accept4(listen_fd, &from.socket.any, &from.length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    *peer = rill_ip_of(&from);
+    return fd;
+}
