@@ -190,7 +190,7 @@ static void run_posted(struct rill_loop *loop)
 static int turn(struct rill_loop *loop, bool wait)
 {
     rill_loop_set_timer_fd(loop);
-    if (loop->must_not_wait || loop->deferred.first != NULL)
+    if (loop->must_not_wait || loop->deferred.first != NULL || loop->deferred_last.first != NULL)
         wait = false;
     loop->must_not_wait = false;
     loop->now_valid = false;
