@@ -11,13 +11,16 @@
 #include "rill/core/memory_internal.h"
 #include "rill/core/sys.h"
 
-/* Parts of the mapping begin, and memory is given back, at multiples of this: a multiple of any page size of Linux. */
+/* Parts of the mapping begin at multiples of this: a multiple of any page size of Linux. */
 #define GRANULE_BYTES ((size_t)64 << 10)
 
-/* Free memory that stays committed above the top: at least this much and this many objects. Giving back goes down to
- * half of it, so the next time is at least half a slack of frees away. */
-#define MIN_SLACK_BYTES ((size_t)256 << 10)
+/* The slack: at least this much and this many objects. */
+#define MIN_SLACK_BYTES ((size_t)128 << 10)
 #define MIN_SLACK_OBJECTS 64
+
+/* The most system calls that giving back may take. Where the range in use is so large that this means to pass over
+ * holes of several pages, it does: a loop must not stop for long. */
+#define MAX_HOLES 4096
 
 #define FULL_WORD UINT64_MAX
 
@@ -80,6 +83,7 @@ int rill_slab_init(struct rill_slab *slab, size_t object_bytes, uint32_t max_obj
         slab->levels[level] = words;
     slab->object_bytes = object_bytes;
     slab->map_bytes = map_bytes;
+    slab->page_bytes = (size_t)sysconf(_SC_PAGESIZE); /* a constant of the machine, hence not behind sys.h */
     slab->slack_bytes = MIN_SLACK_OBJECTS * object_bytes;
     if (slab->slack_bytes < MIN_SLACK_BYTES)
         slab->slack_bytes = MIN_SLACK_BYTES;
@@ -146,6 +150,8 @@ void *rill_slab_alloc(struct rill_slab *slab, uint32_t *slot)
     uint32_t found = lowest_free_slot(slab);
     mark_live(slab, found);
     slab->count++;
+    if (slab->high < slab->count)
+        slab->high = slab->count;
     if (found >= slab->top) {
         slab->top = found + 1;
         if (slab->committed < slab->top)
@@ -172,19 +178,57 @@ static uint32_t top_below(const struct rill_slab *slab, uint32_t end)
     return 0;
 }
 
-static void give_back_tail(struct rill_slab *slab)
+static size_t page_down(const struct rill_slab *slab, size_t bytes)
 {
-    size_t used = slab->top * slab->object_bytes;
-    size_t committed = slab->committed * slab->object_bytes;
-    if (committed - used <= slab->slack_bytes)
-        return;
-    size_t from = (used + slab->slack_bytes / 2 + GRANULE_BYTES - 1) & ~(GRANULE_BYTES - 1);
-    size_t to = (committed + GRANULE_BYTES - 1) & ~(GRANULE_BYTES - 1); /* the next part begins there or later */
-    if (from >= to)
-        return;
-    (void)rill_sys_madvise(slab->objects + from, to - from, MADV_DONTNEED);
-    slab->committed = (uint32_t)((from + slab->object_bytes - 1) / slab->object_bytes);
-    slab->releases++;
+    return bytes & ~(slab->page_bytes - 1);
+}
+
+static size_t page_up(const struct rill_slab *slab, size_t bytes)
+{
+    return page_down(slab, bytes + slab->page_bytes - 1);
+}
+
+/* The lowest free slot from SLOT on and below END; END when there is none. */
+static uint32_t next_free(const struct rill_slab *slab, uint32_t slot, uint32_t end)
+{
+    uint64_t mask = FULL_WORD << (slot % 64);
+    for (uint32_t word = slot / 64; word < words_for(end); word++, mask = FULL_WORD) {
+        uint64_t free_bits = ~slab->levels[0][word] & mask;
+        if (free_bits != 0) {
+            uint32_t found = word * 64 + (uint32_t)__builtin_ctzll(free_bits);
+            return found < end ? found : end;
+        }
+    }
+    return end;
+}
+
+/* Gives the pages without a live object back, except for the lowest of them, which the next allocations will use. Some
+ * may have been given back before and not been touched since; that is not known, and asking twice is cheap. */
+static void give_back(struct rill_slab *slab)
+{
+    size_t keep = page_down(slab, slab->slack_bytes / 2);
+    uint32_t end = slab->committed;
+    size_t smallest = end * slab->object_bytes / MAX_HOLES;
+    uint32_t live = 0;
+    slab->high = slab->count;
+    for (uint32_t slot; live < end && (slot = next_free(slab, live, end)) < end;) {
+        live = rill_slab_next(slab, slot);
+        /* Nothing lies behind the last hole but untouched memory, up to the next part of the mapping. */
+        size_t from = page_up(slab, slot * slab->object_bytes);
+        size_t to = live == RILL_SLAB_NONE ? page_up(slab, end * slab->object_bytes)
+                                           : page_down(slab, live * slab->object_bytes);
+        if (from >= to)
+            continue;
+        size_t kept = keep < to - from ? keep : to - from;
+        keep -= kept;
+        from += kept;
+        if (from == to || to - from < smallest)
+            continue;
+        (void)rill_sys_madvise(slab->objects + from, to - from, MADV_DONTNEED);
+        slab->releases++;
+        if (live == RILL_SLAB_NONE)
+            slab->committed = (uint32_t)((from + slab->object_bytes - 1) / slab->object_bytes);
+    }
 }
 
 void rill_slab_free(struct rill_slab *slab, uint32_t slot)
@@ -196,10 +240,11 @@ void rill_slab_free(struct rill_slab *slab, uint32_t slot)
     /* One less than all 32-bit values, so that the generation, which is one more, is never 0. */
     slab->frees[slot] = slab->frees[slot] == UINT32_MAX - 1 ? 0 : slab->frees[slot] + 1;
     RILL_POISON(object_at(slab, slot), slab->object_bytes);
-    if (slot + 1 == slab->top) {
+    if (slot + 1 == slab->top)
         slab->top = top_below(slab, slot);
-        give_back_tail(slab);
-    }
+    uint32_t gone = slab->high - slab->count;
+    if (RILL_UNLIKELY(gone >= slab->high / 4 && gone * slab->object_bytes >= slab->slack_bytes))
+        give_back(slab);
 }
 
 void *rill_slab_at(const struct rill_slab *slab, uint32_t slot)

@@ -1,10 +1,11 @@
 /* slab.h - objects of one size, each named by a slot number and a generation.
  *
  * The memory for all objects is reserved at once, and committed by the system page by page when it is first touched.
- * The lowest free slot is used first, so that the live objects stay together at the bottom; when the top of a burst has
- * been freed its pages go back to the system, with a slack that keeps a load that swings by a few objects from paying
- * for it each time. Objects are packed: beside the object, a slot costs 4 bytes for its generation and a bit and a
- * little of bit map, and no object has a header.
+ * The lowest free slot is used first, so that the live objects stay together at the bottom. When a quarter of the
+ * objects, and no less than a fixed slack, have gone, all pages without a live object go back to the system but half a
+ * slack of them: after a burst, whatever the order of its end, each survivor holds a page at most, and a load that
+ * swings by less than the slack never pays for it. Objects are packed: beside the object, a slot costs 4 bytes for its
+ * generation and a bit and a little of bit map, and no object has a header.
  *
  * A slot number is reused; the pair of slot and generation is not, until a slot has been freed 4,294,967,295 times. So
  * an id made of both and kept beyond the object's life is found to be stale (rill_slab_lookup()), and reaches no other
@@ -36,14 +37,16 @@ struct rill_slab {
     uint64_t *levels[RILL_SLAB_MAX_LEVELS]; /* [0]: a bit per live slot; above: a bit per word below that is full */
     size_t object_bytes;                    /* rounded up to 16 */
     size_t map_bytes;
-    size_t slack_bytes; /* how much free memory above the top may stay committed */
+    size_t page_bytes;
+    size_t slack_bytes; /* how much must have been freed before anything is given back; half of it never is */
     uint32_t level_count;
     uint32_t max_objects;
     uint32_t count;     /* live objects */
+    uint32_t high;      /* the most that were live since memory was last given back */
     uint32_t top;       /* one past the highest live slot */
-    uint32_t committed; /* one past the highest slot whose memory was touched since it was last given back */
+    uint32_t committed; /* one past the highest slot whose memory may be committed */
     uint32_t peak;      /* one past the highest slot ever used */
-    uint64_t releases;  /* how often memory was given back */
+    uint64_t releases;  /* how many ranges of pages were given back */
 };
 
 /* Reserves room for MAX_OBJECTS (1 to RILL_SLAB_MAX_OBJECTS) of OBJECT_BYTES each (1 and up, rounded up to a multiple
@@ -61,7 +64,7 @@ void rill_slab_destroy(struct rill_slab *slab);
 RILL_WARN_UNUSED void *rill_slab_alloc(struct rill_slab *slab, uint32_t *slot);
 
 /* Frees the object in SLOT and changes the slot's generation. A slot that is not live stops the process: it was freed
- * twice. Constant time, amortised. */
+ * twice. Constant time, amortised: the one call that gives memory back looks at all slots. */
 void rill_slab_free(struct rill_slab *slab, uint32_t slot);
 
 /* The live object in SLOT; NULL when it is free or there is no such slot. */
