@@ -1,0 +1,138 @@
+"""One load on several servers: wrk against each in turn, round after round, and what came of it."""
+import os
+import re
+import statistics
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import proc
+from servers import Running, ServerError
+
+WRK_SCRIPT = Path(__file__).resolve().parent / "wrk.lua"
+CLOSE = "Connection: close"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How the load looks, whoever answers it."""
+
+    connections: int = 64
+    pipeline: int = 1
+    close: bool = False
+    wrk_threads: int = 1
+
+
+@dataclass
+class Round:
+    requests_per_s: float
+    cpu_us: float  # of the server, a request
+    user_s: float  # over the whole round, by the kernel's tick
+    system_s: float
+    p50_us: float
+    p99_us: float
+    pss_bytes: float
+    errors: int
+    others_share: float
+
+    @property
+    def user_us(self):
+        return self.cpu_us * self.user_s / max(self.user_s + self.system_s, 1e-9)
+
+
+@dataclass
+class Result:
+    """All rounds of one contender. None stands for a round that failed."""
+
+    name: str
+    rounds: list = field(default_factory=list)
+    failures: list = field(default_factory=list)
+
+    @property
+    def good(self):
+        return [r for r in self.rounds if r]
+
+    def median(self, what):
+        if what == "user_us":
+            # Some 250 ticks a second divide the time into user and system: too few for one round to say much.
+            user, system = (sum(getattr(r, f) for r in self.good) for f in ("user_s", "system_s"))
+            return self.median("cpu_us") * user / max(user + system, 1e-9)
+        return statistics.median(getattr(r, what) for r in self.good)
+
+    def errors(self):
+        return sum(r.errors for r in self.good) + len(self.failures)
+
+    def ratio(self, base, what):
+        below = base.median(what)
+        return self.median(what) / below if below else float("nan")
+
+    def ratio_spread(self, base, what):
+        """Least and greatest ratio to BASE within a round, where both met the same machine."""
+        pairs = [(getattr(a, what), getattr(b, what)) for a, b in zip(self.rounds, base.rounds) if a and b]
+        ratios = [a / b for a, b in pairs if b]
+        return (min(ratios), max(ratios)) if ratios else (float("nan"), float("nan"))
+
+
+class Bench:
+    """Where and for how long to measure."""
+
+    def __init__(self, scratch, server_cpus, load_cpus, rounds, duration_s, say):
+        self.scratch, self.server_cpus, self.load_cpus = scratch, server_cpus, load_cpus
+        self.rounds, self.duration_s, self.say = rounds, duration_s, say
+
+    def wrk(self, url, shape, duration_s):
+        argv = ["wrk", "-t", str(shape.wrk_threads), "-c", str(shape.connections), "-d", f"{duration_s}s",
+                "-s", str(WRK_SCRIPT)]  # fmt: skip
+        argv += ["-H", CLOSE] if shape.close else []
+        environment = os.environ | {"COMPARE_CONNECTIONS": str(shape.connections)}
+        status, text = proc.output_of(argv + [url, "--", str(shape.pipeline)], duration_s + 30, self.load_cpus,
+                                      environment)  # fmt: skip
+        line = re.search(r"^compare (.*)$", text, re.MULTILINE)
+        if status != 0 or not line:
+            raise ServerError(f"wrk failed: {text.strip().splitlines()[-1] if text.strip() else status}")
+        return {key: int(value) for key, value in (pair.split("=") for pair in line.group(1).split())}
+
+    def one_round(self, contender, shape, server_cpus, duration_s):
+        with Running(contender, self.scratch, server_cpus, header=CLOSE if shape.close else None) as server:
+            self.wrk(server.url, shape, 1)
+            before = proc.cpu_sample(server.pid, server_cpus)
+            got = self.wrk(server.url, shape, duration_s)
+            use = proc.cpu_use(before, proc.cpu_sample(server.pid, server_cpus), len(server_cpus))
+            memory = proc.pss_bytes(server.pid)
+        requests = got["requests"]
+        if requests == 0:
+            raise ServerError(f"{contender.name}: no reply in {duration_s} s")
+        if got["bytes"] < requests * len(contender.body):
+            raise ServerError(f"{contender.name}: {got['bytes'] / requests:.0f} bytes a reply are too few")
+        return Round(requests / got["duration_us"] * 1e6, use.total_s / requests * 1e6, use.user_s, use.system_s,
+                     got["p50_us"], got["p99_us"], memory, got["errors"], use.others_share)  # fmt: skip
+
+    def rounds_of(self, contenders, shape, server_cpus=None, rounds=None, duration_s=None):
+        """Measures CONTENDERS interleaved, A B C A B C ..., every round begun by another one, so that neither a
+        drift of the machine nor a place in the order favours anyone. Returns a Result for each, by name."""
+        results = {c.name: Result(c.name) for c in contenders}
+        for number in range(rounds or self.rounds):
+            first = number % len(contenders)
+            for contender in contenders[first:] + contenders[:first]:
+                result = results[contender.name]
+                try:
+                    done = self.one_round(contender, shape, server_cpus or self.server_cpus,
+                                          duration_s or self.duration_s)  # fmt: skip
+                    result.rounds.append(done)
+                    self.say(f"  round {number + 1}: {contender.name:12} {done.requests_per_s:9.0f} req/s "
+                             f"{done.cpu_us:8.2f} us CPU a request")  # fmt: skip
+                except (ServerError, TimeoutError) as error:
+                    result.rounds.append(None)
+                    result.failures.append(str(error))
+                    self.say(f"  round {number + 1}: {error}")
+        return results
+
+    def better(self, variants, shape, rounds=3):
+        """The one of VARIANTS of a server, setting them apart by name, that spends the least CPU a request: the
+        faster one where the server is what limits, and the only difference to see where wrk is."""
+        if len(variants) == 1:
+            return variants[0]
+        results = self.rounds_of(variants, shape, rounds=rounds, duration_s=1)
+        tried = [v for v in variants if results[v.name].good]
+        if not tried:
+            raise ServerError("; ".join(results[variants[0].name].failures[:1]))
+        return min(tried, key=lambda v: results[v.name].median("cpu_us"))

@@ -1,0 +1,31 @@
+"""What was measured on: printed above every set of tables."""
+import os
+import platform
+import re
+import subprocess
+
+
+def _first_line(argv):
+    try:
+        done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=10, check=False)
+        return done.stdout.strip().splitlines()[0]
+    except (OSError, IndexError, subprocess.TimeoutExpired):
+        return ""
+
+
+def _version(argv):
+    match = re.search(r"\d+\.\d+[\w.]*", _first_line(argv))
+    return match.group(0) if match else "?"
+
+
+def describe():
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        model = re.search(r"model name\s*:\s*(.+)", file.read())
+    with open("/etc/os-release", encoding="utf-8") as file:
+        system = re.search(r'PRETTY_NAME="?([^"\n]+)', file.read())
+    return [
+        f"{model.group(1) if model else platform.machine()}, {os.cpu_count()} CPUs, Linux {platform.release()}, "
+        f"{system.group(1) if system else '?'}",
+        f"nginx {_version(['nginx', '-v'])}, h2o {_version(['h2o', '-v'])}, lighttpd {_version(['lighttpd', '-v'])}, "
+        f"wrk {_version(['wrk', '-v'])}",
+    ]
