@@ -4,6 +4,7 @@
 #include "rill/core/sys.h"
 
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* The page as a C string, which the caller frees. */
@@ -104,8 +105,8 @@ START_TEST(sizes_for_people)
     };
     for (size_t i = 0; i < rill_array_length(sizes); i++) {
         struct rill_listing_entry file = entry("f", false, sizes[i].bytes, 0);
-        char expected[64] = "</a></td><td>";
-        strcat(strcat(expected, sizes[i].shown), "</td>");
+        char expected[64];
+        snprintf(expected, sizeof(expected), "</a></td><td>%s</td>", sizes[i].shown);
         char *html = render("/", &file, 1);
         ck_assert_msg(strstr(html, expected) != NULL, "%s", expected);
         free(html);
