@@ -1,0 +1,615 @@
+/* session.c - HTTP/1.1 on a connection: requests in, one after the other, each given to its handler.
+ *
+ * A session is IDLE between requests, and then it is only a few words. An exchange is leased from the loop with the
+ * first byte of a request. A head that arrives whole is parsed where it landed; a handler that answers at once never
+ * sees it move. Only when the callback ends and the exchange goes on is the head copied (detach). Pipelined requests
+ * wait: while an exchange goes on, reading is paused, and the connection keeps what it has.
+ *
+ * After a malformed request nothing more is read as one (RFC 9112, 9.3 and 11.2): who knows where the next one begins?
+ */
+#include "rill/core/log.h"
+#include "rill/core/sys.h"
+#include "rill/http/session_internal.h"
+#include "rill/http/status.h"
+
+enum {
+    MAX_FREE_EXCHANGES = 64,
+    DISCARD_BYTES = 256 * 1024, /* so much of an unwanted body is read for the sake of keeping the connection */
+    STOP_GRACE_MS = 250,        /* an idle client may have a request on its way when the server begins to drain */
+};
+
+static const bool legal[RILL_SESSION_STATES][RILL_SESSION_STATES] = {
+    [RILL_SESSION_IDLE] = {[RILL_SESSION_HEAD] = true, [RILL_SESSION_CLOSING] = true},
+    [RILL_SESSION_HEAD] = {[RILL_SESSION_IDLE] = true, [RILL_SESSION_BUSY] = true, [RILL_SESSION_CLOSING] = true},
+    [RILL_SESSION_BUSY] = {[RILL_SESSION_IDLE] = true, [RILL_SESSION_DISCARD] = true, [RILL_SESSION_CLOSING] = true},
+    [RILL_SESSION_DISCARD] = {[RILL_SESSION_IDLE] = true, [RILL_SESSION_CLOSING] = true},
+};
+
+bool rill_session_state_may_change(enum rill_session_state from, enum rill_session_state to)
+{
+    return from < RILL_SESSION_STATES && to < RILL_SESSION_STATES && legal[from][to];
+}
+
+static void set_state(struct rill_session *session, enum rill_session_state state)
+{
+    if (!rill_session_state_may_change(session->state, state)) {
+        rill_log_error("internal error: session state %d to %d", session->state, (int)state);
+        abort();
+    }
+    session->state = (uint8_t)state;
+    session->deadline_set = false;
+}
+
+static void free_session(struct rill_session *session);
+
+static const struct rill_http_server_config *config_of(const struct rill_session *session)
+{
+    return &session->http->server->config;
+}
+
+void rill_session_enter(struct rill_session *session)
+{
+    session->entered++;
+}
+
+void rill_session_leave(struct rill_session *session)
+{
+    if (--session->entered == 0 && RILL_UNLIKELY(session->dead))
+        free_session(session);
+}
+
+void rill_session_call(struct rill_exchange *x, rill_handler_fn *fn, void *arg)
+{
+    struct rill_session *session = x->session;
+    rill_session_enter(session);
+    x->callbacks++;
+    fn(x, arg);
+    x->callbacks--;
+    rill_session_settle(x);
+    rill_session_leave(session);
+}
+
+/* --- leasing exchanges --- */
+
+static void on_after(struct rill_timer *timer)
+{
+    struct rill_exchange *x = rill_container_of(timer, struct rill_exchange, after_timer);
+    rill_session_call(x, x->on_after, x->after_arg);
+}
+
+static void on_deadline(struct rill_timer *timer)
+{
+    struct rill_exchange *x = rill_container_of(timer, struct rill_exchange, deadline_timer);
+    if (x->phase != RILL_RESPONSE_NONE)
+        return;
+    x->on_body = NULL; /* the handler has had its time */
+    rill_exchange_reply_status(x, 503);
+}
+
+static struct rill_exchange *lease(struct rill_session *session)
+{
+    struct rill_http_loop *http = session->http;
+    struct rill_exchange *x = http->free_exchanges;
+    if (RILL_LIKELY(x != NULL)) {
+        http->free_exchanges = x->next_free;
+        http->free_exchange_count--;
+        rill_parser_reset(&x->parser);
+    } else {
+        x = rill_sys_malloc(sizeof *x);
+        if (!x)
+            return NULL;
+        rill_arena_init(&x->arena, x->arena_first, sizeof x->arena_first, RILL_EXCHANGE_ARENA_MAX);
+        rill_parser_init(&x->parser, &http->server->config.limits);
+        rill_timer_init(&x->after_timer, on_after);
+        rill_timer_init(&x->deadline_timer, on_deadline);
+    }
+    memset(x, 0, offsetof(struct rill_exchange, match));
+    x->session = session;
+    session->x = x;
+    return x;
+}
+
+/* Ends X: its log line, its clean-up handlers, its lease. */
+static void release(struct rill_exchange *x)
+{
+    struct rill_session *session = x->session;
+    struct rill_http_loop *http = session->http;
+    if (http->log && x->started_ns)
+        rill_access_log_write(x);
+    if (RILL_UNLIKELY(rill_timer_armed(&x->after_timer)))
+        rill_loop_disarm(http->loop, &x->after_timer);
+    if (RILL_UNLIKELY(rill_timer_armed(&x->deadline_timer)))
+        rill_loop_disarm(http->loop, &x->deadline_timer);
+    session->x = NULL;
+    session->serial++;
+    rill_arena_reset(&x->arena);
+    if (http->free_exchange_count < MAX_FREE_EXCHANGES) {
+        x->next_free = http->free_exchanges;
+        http->free_exchanges = x;
+        http->free_exchange_count++;
+        return;
+    }
+    rill_arena_free(&x->arena);
+    rill_sys_free(x);
+}
+
+void rill_session_free_leases(struct rill_http_loop *http)
+{
+    while (http->free_exchanges) {
+        struct rill_exchange *x = http->free_exchanges;
+        http->free_exchanges = x->next_free;
+        rill_arena_free(&x->arena);
+        rill_sys_free(x);
+    }
+    http->free_exchange_count = 0;
+}
+
+/* --- the end of an exchange --- */
+
+static void close_session(struct rill_session *session, bool linger)
+{
+    set_state(session, RILL_SESSION_CLOSING);
+    rill_conn_finish(session->conn, linger);
+}
+
+/* Whether what is left of the request's body is little enough to be read and dropped. */
+static bool worth_discarding(const struct rill_exchange *x)
+{
+    const struct rill_parser *parser = &x->parser;
+    if (x->continue_wanted)
+        return false; /* whether the client sends it now is anybody's guess */
+    return parser->chunked || parser->content_length - parser->body_length <= DISCARD_BYTES;
+}
+
+/* The response is complete: on to the next request, or to the end of the connection. */
+static void conclude(struct rill_exchange *x)
+{
+    struct rill_session *session = x->session;
+    if (RILL_UNLIKELY(x->aborted)) {
+        set_state(session, RILL_SESSION_CLOSING);
+        rill_conn_close(session->conn, RILL_CLOSE_LOCAL); /* releases it */
+        return;
+    }
+    if (RILL_UNLIKELY(!x->body_done) && x->keep_alive && !session->closing && worth_discarding(x)) {
+        x->on_body = NULL;
+        set_state(session, RILL_SESSION_DISCARD);
+        return;
+    }
+    bool keep_alive = x->keep_alive && x->body_done && !session->closing;
+    bool linger = x->linger || !x->body_done;
+    release(x);
+    if (RILL_LIKELY(keep_alive))
+        set_state(session, RILL_SESSION_IDLE);
+    else
+        close_session(session, linger);
+}
+
+/* Answers a request that cannot be handled, and the connection with it. */
+static void refuse(struct rill_exchange *x, unsigned status)
+{
+    struct rill_session *session = x->session;
+    if (session->state == RILL_SESSION_HEAD)
+        set_state(session, RILL_SESSION_BUSY);
+    session->closing = true;
+    x->linger = true;
+    x->on_body = NULL;
+    x->callbacks++; /* concluded by the caller */
+    if (x->phase == RILL_RESPONSE_NONE)
+        rill_exchange_reply_status(x, status);
+    else
+        rill_exchange_abort(x);
+    x->callbacks--;
+}
+
+/* --- the request's head --- */
+
+/* What a path means is settled once, here: router and handlers see it decoded. */
+static int set_path(struct rill_exchange *x)
+{
+    struct rill_slice raw = rill_parser_path(&x->parser, x->base);
+    int error = rill_path_normalise(raw, NULL, 0, &x->path);
+    if (error != -ENOBUFS)
+        return error;
+    char *buffer = rill_arena_alloc(&x->arena, raw.length);
+    if (!buffer)
+        return -ENOMEM;
+    return rill_path_normalise(raw, buffer, raw.length, &x->path);
+}
+
+static void answer_without_handler(struct rill_exchange *x)
+{
+    const struct rill_route_match *match = &x->match;
+    if (match->allow.length > 0 && rill_exchange_set_header(x, "Allow", match->allow) < 0) {
+        rill_exchange_abort(x);
+        return;
+    }
+    rill_exchange_reply_status(x, match->status);
+}
+
+/* The head is complete: finds the handler and calls it. */
+static void dispatch(struct rill_exchange *x)
+{
+    struct rill_session *session = x->session;
+    const struct rill_parser *parser = &x->parser;
+    set_state(session, RILL_SESSION_BUSY);
+    x->body_done = !parser->has_body;
+    x->continue_wanted = parser->expect_continue && parser->has_body;
+    if (session->http->log)
+        x->started_ns = rill_clock_ns();
+
+    if (RILL_UNLIKELY(parser->method == RILL_METHOD_CONNECT)) {
+        refuse(x, 501);
+        return;
+    }
+    bool asterisk = parser->target_form == RILL_TARGET_ASTERISK;
+    int error = 0;
+    if (asterisk)
+        x->path = rill_slice_of("*");
+    else
+        error = set_path(x);
+    if (RILL_UNLIKELY(error < 0)) {
+        refuse(x, error == -ENOMEM ? 503 : 400);
+        return;
+    }
+    rill_router_find(config_of(session)->router, (enum rill_method)parser->method, rill_exchange_method_name(x),
+                     x->path, &x->match);
+    x->callbacks++;
+    if (RILL_LIKELY(x->match.handler != NULL))
+        x->match.handler(x, x->match.arg);
+    else
+        answer_without_handler(x);
+    x->callbacks--;
+}
+
+/* Takes the next head off INPUT. False when there is nothing more to do with it now. */
+static bool take_head(struct rill_session *session, struct rill_input *input)
+{
+    struct rill_exchange *x = session->x;
+    x->base = input->bytes;
+    switch (rill_parser_head(&x->parser, input->bytes, input->length)) {
+    case RILL_PARSE_HEAD:
+        rill_input_consume(input, x->parser.head_length);
+        dispatch(x);
+        break;
+    case RILL_PARSE_MORE:
+        session->blank = input->length <= x->parser.request_offset;
+        if (!session->deadline_set) {
+            session->deadline_set = true;
+            rill_conn_set_deadline(session->conn, config_of(session)->header_timeout_ms);
+        }
+        return false;
+    default:
+        x->failed = true;
+        if (session->http->log)
+            x->started_ns = rill_clock_ns();
+        rill_input_consume(input, input->length);
+        refuse(x, x->parser.status);
+    }
+    if (x->phase == RILL_RESPONSE_COMPLETE)
+        conclude(x);
+    return true;
+}
+
+/* --- the request's body --- */
+
+static void tell_body(struct rill_exchange *x, struct rill_slice bytes, bool end)
+{
+    x->callbacks++;
+    if (x->on_body && bytes.length > 0 && x->phase != RILL_RESPONSE_COMPLETE)
+        x->on_body(x, x->body_arg, bytes, false);
+    if (end && x->on_body && !x->body_end_told && x->phase != RILL_RESPONSE_COMPLETE) {
+        x->body_end_told = true;
+        x->on_body(x, x->body_arg, (struct rill_slice){NULL, 0}, true);
+    }
+    x->callbacks--;
+}
+
+/* Gives the handler, or nobody, what INPUT holds of the body. False when there is nothing more to do with it now. */
+static bool take_body(struct rill_session *session, struct rill_input *input)
+{
+    struct rill_exchange *x = session->x;
+    if (x->body_done) {
+        if (!x->on_body || x->body_end_told)
+            return false;
+        tell_body(x, (struct rill_slice){NULL, 0}, true);
+    } else if (input->length == 0) {
+        return false;
+    } else {
+        struct rill_parser_piece piece;
+        rill_parser_body(&x->parser, input->bytes, input->length, &piece);
+        x->continue_wanted = false; /* it did not wait */
+        if (RILL_UNLIKELY(piece.result == RILL_PARSE_ERROR)) {
+            rill_input_consume(input, input->length);
+            if (session->state == RILL_SESSION_DISCARD) {
+                release(x);
+                close_session(session, true);
+                return false;
+            }
+            refuse(x, x->parser.status);
+        } else {
+            rill_input_consume(input, piece.consumed);
+            x->body_done = piece.result == RILL_PARSE_DONE;
+            tell_body(x, piece.data, x->body_done);
+        }
+    }
+    if (x->phase == RILL_RESPONSE_COMPLETE && session->state == RILL_SESSION_BUSY) {
+        conclude(x);
+    } else if (session->state == RILL_SESSION_DISCARD && x->body_done) {
+        release(x);
+        if (session->closing)
+            close_session(session, true);
+        else
+            set_state(session, RILL_SESSION_IDLE);
+    }
+    return true;
+}
+
+/* --- what follows from a state --- */
+
+static bool wants_body(const struct rill_exchange *x)
+{
+    return x->on_body && !x->body_paused && !(x->body_done && x->body_end_told);
+}
+
+/* The head lies in memory that is about to be used for something else: keeps a copy. */
+static bool detach(struct rill_exchange *x)
+{
+    if (x->detached)
+        return true;
+    size_t length = x->parser.head_length;
+    char *copy = rill_arena_alloc(&x->arena, length);
+    if (!copy)
+        return false;
+    memcpy(copy, x->base, length);
+    uintptr_t from_base = (uintptr_t)x->path.bytes - (uintptr_t)x->base;
+    if (from_base < length) { /* else it was decoded into the arena */
+        x->path.bytes = copy + from_base;
+        for (unsigned i = 0; i < x->match.param_count; i++)
+            x->match.params[i].value.bytes = copy + (x->match.params[i].value.bytes - x->base);
+    }
+    x->base = copy;
+    x->detached = true;
+    return true;
+}
+
+/* Reading stops while nothing that came could be used, and goes on when it can; deadlines go with that. */
+static void follow_state(struct rill_session *session)
+{
+    struct rill_conn *conn = session->conn;
+    const struct rill_http_server_config *config = config_of(session);
+    bool reading = true;
+    switch ((enum rill_session_state)session->state) {
+    case RILL_SESSION_IDLE:
+        rill_conn_set_deadline(conn, session->closing ? STOP_GRACE_MS : config->idle_timeout_ms);
+        reading = !rill_conn_is_full(conn); /* who pipelines has to read, too */
+        break;
+    case RILL_SESSION_BUSY:
+        reading = !session->x->body_done && wants_body(session->x);
+        /* fallthrough */
+    case RILL_SESSION_DISCARD:
+        if (!reading) {
+            rill_conn_set_deadline(conn, 0);
+            session->deadline_set = false;
+        } else if (!session->deadline_set) {
+            session->deadline_set = true;
+            session->x->body_mark = session->x->parser.body_length;
+            rill_conn_set_deadline(conn, config->body_timeout_ms);
+        }
+        break;
+    case RILL_SESSION_HEAD:
+    case RILL_SESSION_CLOSING:
+    case RILL_SESSION_STATES:
+        return;
+    }
+    if (RILL_LIKELY(reading))
+        rill_conn_resume(conn, RILL_PAUSE_PENDING);
+    else
+        rill_conn_pause(conn, RILL_PAUSE_PENDING);
+}
+
+void rill_session_settle(struct rill_exchange *x)
+{
+    struct rill_session *session = x->session;
+    if (x->callbacks > 0 || session->state != RILL_SESSION_BUSY || session->dead)
+        return;
+    rill_session_enter(session);
+    if (x->phase == RILL_RESPONSE_COMPLETE)
+        conclude(x);
+    if (rill_conn_is_open(session->conn)) {
+        follow_state(session);
+        if (session->state == RILL_SESSION_BUSY && session->x->body_done && wants_body(session->x))
+            rill_conn_want_drain(session->conn); /* to be called back for the END that is still to be told */
+    }
+    rill_session_leave(session);
+}
+
+/* --- the connection's callbacks --- */
+
+static void on_open(struct rill_conn *conn)
+{
+    struct rill_http_loop *http = rill_http_loop_of(rill_conn_loop(conn));
+    uint32_t slot;
+    struct rill_session *session = rill_slab_alloc(&http->sessions, &slot);
+    rill_conn_set_user(conn, session);
+    if (!session) {
+        rill_conn_close(conn, RILL_CLOSE_NO_MEMORY);
+        return;
+    }
+    *session = (struct rill_session){.conn = conn, .http = http, .slot = slot};
+    rill_conn_set_deadline(conn, http->server->config.header_timeout_ms);
+}
+
+/* Works through INPUT as far as the state allows. */
+static void take_input(struct rill_session *session, struct rill_input *input)
+{
+    struct rill_conn *conn = session->conn;
+    bool more = true;
+    while (more && rill_conn_is_open(conn)) {
+        switch ((enum rill_session_state)session->state) {
+        case RILL_SESSION_IDLE:
+            if (input->length == 0 || rill_conn_is_full(conn)) {
+                more = false;
+            } else if (lease(session)) {
+                set_state(session, RILL_SESSION_HEAD);
+            } else {
+                rill_conn_close(conn, RILL_CLOSE_NO_MEMORY);
+            }
+            break;
+        case RILL_SESSION_HEAD:
+            more = take_head(session, input);
+            break;
+        case RILL_SESSION_BUSY:
+            more = wants_body(session->x) && take_body(session, input);
+            break;
+        case RILL_SESSION_DISCARD:
+            more = take_body(session, input);
+            break;
+        case RILL_SESSION_CLOSING:
+        case RILL_SESSION_STATES:
+            more = false;
+        }
+    }
+}
+
+static void on_data(struct rill_conn *conn, struct rill_input *input)
+{
+    struct rill_session *session = rill_conn_user(conn);
+    rill_session_enter(session);
+    take_input(session, input);
+    if (RILL_UNLIKELY(!rill_conn_is_open(conn)))
+        rill_input_consume(input, input->length);
+    else if (RILL_UNLIKELY(session->state == RILL_SESSION_BUSY && !detach(session->x)))
+        rill_conn_close(conn, RILL_CLOSE_NO_MEMORY);
+    else
+        follow_state(session);
+    rill_session_leave(session);
+}
+
+static void on_eof(struct rill_conn *conn)
+{
+    struct rill_session *session = rill_conn_user(conn);
+    session->closing = true;
+    switch ((enum rill_session_state)session->state) {
+    case RILL_SESSION_IDLE:
+        close_session(session, false);
+        break;
+    case RILL_SESSION_BUSY:
+        if (session->x->body_done)
+            break; /* it still wants its answer (RFC 9112, 9.6: half-closed) */
+        /* fallthrough */
+    case RILL_SESSION_HEAD:
+    case RILL_SESSION_DISCARD:
+        rill_conn_close(conn, RILL_CLOSE_EOF);
+        break;
+    case RILL_SESSION_CLOSING:
+    case RILL_SESSION_STATES:
+        break;
+    }
+}
+
+static void on_drain(struct rill_conn *conn)
+{
+    struct rill_session *session = rill_conn_user(conn);
+    struct rill_exchange *x = session->x;
+    if (session->state != RILL_SESSION_BUSY) {
+        follow_state(session);
+        return;
+    }
+    rill_session_enter(session);
+    rill_handler_fn *on_room = x->on_room;
+    x->on_room = NULL;
+    x->callbacks++;
+    if (on_room && x->phase != RILL_RESPONSE_COMPLETE)
+        on_room(x, x->room_arg);
+    if (x->body_done && wants_body(x))
+        tell_body(x, (struct rill_slice){NULL, 0}, true);
+    x->callbacks--;
+    rill_session_settle(x);
+    rill_session_leave(session);
+}
+
+/* The body came too slowly, unless the handler held it back or enough came in this stretch. */
+static bool body_keeps_its_rate(struct rill_session *session)
+{
+    const struct rill_http_server_config *config = config_of(session);
+    struct rill_exchange *x = session->x;
+    uint64_t came = x->parser.body_length - x->body_mark;
+    if (came < config->min_body_bytes_per_second * config->body_timeout_ms / 1000)
+        return false;
+    x->body_mark = x->parser.body_length;
+    rill_conn_set_deadline(session->conn, config->body_timeout_ms);
+    return true;
+}
+
+static void on_timeout(struct rill_conn *conn)
+{
+    struct rill_session *session = rill_conn_user(conn);
+    switch ((enum rill_session_state)session->state) {
+    case RILL_SESSION_IDLE:
+        close_session(session, false);
+        return;
+    case RILL_SESSION_HEAD:
+        if (session->blank) { /* that was no request, so it gets no reply */
+            release(session->x);
+            close_session(session, false);
+            return;
+        }
+        session->x->failed = true;
+        break;
+    case RILL_SESSION_BUSY:
+        if (body_keeps_its_rate(session))
+            return;
+        break;
+    case RILL_SESSION_DISCARD:
+        if (!body_keeps_its_rate(session))
+            rill_conn_close(conn, RILL_CLOSE_IDLE);
+        return;
+    case RILL_SESSION_CLOSING:
+    case RILL_SESSION_STATES:
+        return;
+    }
+    rill_session_enter(session);
+    refuse(session->x, 408);
+    conclude(session->x);
+    rill_session_leave(session);
+}
+
+static void on_stop(struct rill_conn *conn)
+{
+    struct rill_session *session = rill_conn_user(conn);
+    session->closing = true;
+    if (session->state == RILL_SESSION_IDLE)
+        follow_state(session);
+}
+
+static void free_session(struct rill_session *session)
+{
+    if (session->x)
+        release(session->x);
+    rill_slab_free(&session->http->sessions, session->slot);
+}
+
+static void on_close(struct rill_conn *conn, enum rill_close_reason reason)
+{
+    struct rill_session *session = rill_conn_user(conn);
+    (void)reason;
+    if (!session)
+        return;
+    if (session->x) {
+        session->x->aborted = true;
+        session->x->phase = RILL_RESPONSE_COMPLETE; /* whoever still has it writes in vain */
+    }
+    session->dead = true;
+    if (session->entered == 0)
+        free_session(session);
+}
+
+const struct rill_conn_handler rill_session_handler = {
+    .on_open = on_open,
+    .on_data = on_data,
+    .on_eof = on_eof,
+    .on_drain = on_drain,
+    .on_timeout = on_timeout,
+    .on_stop = on_stop,
+    .on_close = on_close,
+};

@@ -1,0 +1,162 @@
+/* session_internal.h - what the files of http/ share: the per-loop context, the session (HTTP/1 on a connection) and
+ * the exchange (one request and its response). */
+#ifndef RILL_HTTP_SESSION_INTERNAL_H
+#define RILL_HTTP_SESSION_INTERNAL_H
+
+#include "rill/core/line_writer.h"
+#include "rill/core/slab.h"
+#include "rill/http/date.h"
+#include "rill/http/exchange.h"
+#include "rill/http/parser.h"
+#include "rill/http/router.h"
+#include "rill/http/server.h"
+
+/* What a session is doing; see the table in session.c. */
+enum rill_session_state {
+    RILL_SESSION_IDLE,    /* between requests: no exchange, no byte of the next one */
+    RILL_SESSION_HEAD,    /* part of a head has come */
+    RILL_SESSION_BUSY,    /* a handler has the exchange; the request's body may still be coming */
+    RILL_SESSION_DISCARD, /* answered; what is left of the request's body is read and dropped */
+    RILL_SESSION_CLOSING, /* the connection is on its way out */
+    RILL_SESSION_STATES,
+};
+
+/* Whether a session may go from FROM to TO. */
+bool rill_session_state_may_change(enum rill_session_state from, enum rill_session_state to);
+
+struct rill_http_loop;
+
+/* 40 bytes: beside its connection, all that an idle keep-alive client costs. */
+struct rill_session {
+    struct rill_conn *conn;
+    struct rill_http_loop *http;
+    struct rill_exchange *x; /* NULL while IDLE */
+    uint32_t serial;         /* of the current or next exchange */
+    uint32_t slot;
+    uint8_t state;     /* enum rill_session_state, changed by set_state() only */
+    uint8_t entered;   /* frames on the stack that go on using it: it is freed when they have returned */
+    bool dead;         /* the connection has closed meanwhile */
+    bool closing;      /* after this exchange: the server stops, or the peer has ended its stream */
+    bool deadline_set; /* for this HEAD, or this body */
+    bool blank;        /* HEAD: nothing but an empty line has come */
+};
+
+/* How far the response is. */
+enum rill_response_phase {
+    RILL_RESPONSE_NONE,
+    RILL_RESPONSE_STREAMING, /* the head has been sent */
+    RILL_RESPONSE_COMPLETE,
+};
+
+#define RILL_EXCHANGE_ARENA_FIRST 1024
+#define RILL_EXCHANGE_ARENA_MAX (1 << 20)
+
+/* Leased from the loop for as long as it lasts. The fields up to `match` are cleared for each request. */
+struct rill_exchange {
+    struct rill_session *session;
+    const char *base; /* the head: where it landed, or a copy in the arena once `detached` */
+    struct rill_slice path;
+    uint64_t started_ns; /* 0: nobody wants to know */
+
+    /* the response */
+    uint64_t body_left; /* of the content length announced; RILL_LENGTH_UNKNOWN: chunked or until close */
+    uint64_t body_sent; /* for the log */
+    struct rill_slice fields;
+    char *extra; /* further lines, in the arena */
+    uint32_t extra_length, extra_capacity;
+    uint16_t status;
+    uint8_t phase; /* enum rill_response_phase */
+    bool detached;
+    bool no_content; /* HEAD, 204, 304: body bytes are not sent */
+    bool chunked;
+    bool keep_alive;
+    bool aborted;
+    bool linger;
+
+    /* the request's body */
+    bool body_done;     /* all of it has been read, or there is none */
+    bool body_end_told; /* on_body was called with END */
+    bool body_paused;
+    bool continue_wanted; /* the client waits for 100 Continue */
+    bool failed;          /* the request was malformed: log it as such */
+    unsigned callbacks;   /* of the handler, on the stack: it ends when they have returned */
+    rill_body_fn *on_body;
+    void *body_arg;
+    uint64_t body_mark; /* body bytes read when the stretch of body_timeout_ms began */
+
+    rill_handler_fn *on_room, *on_after;
+    void *room_arg, *after_arg;
+
+    struct rill_route_match match; /* from here on: not cleared */
+    struct rill_timer after_timer, deadline_timer;
+    struct rill_exchange *next_free;
+    struct rill_arena arena;
+    struct rill_parser parser;
+    char arena_first[RILL_EXCHANGE_ARENA_FIRST] __attribute__((aligned(16)));
+};
+
+struct rill_http_server {
+    struct rill_http_server_config config;
+    struct rill_server *net;
+    struct rill_workers *workers;
+    struct rill_line_writer *log;
+    char common_prefix[96]; /* the Server field with its CRLF */
+    size_t common_prefix_length;
+};
+
+/* All that http/ keeps for one loop; one thread's. */
+struct rill_http_loop {
+    struct rill_http_server *server;
+    struct rill_loop *loop;
+    struct rill_slab sessions;
+    struct rill_exchange *free_exchanges;
+    unsigned free_exchange_count;
+    struct rill_line_channel *log; /* NULL: no access log */
+    int64_t date_second;           /* that `common` was rendered for */
+    int64_t log_second;            /* that `log_time` was rendered for */
+    size_t common_length;
+    char common[160]; /* Server and Date, with their CRLFs */
+    char log_time[32];
+};
+
+/* LOOP's context, once the server has started it there. */
+static inline struct rill_http_loop *rill_http_loop_of(const struct rill_loop *loop)
+{
+    return rill_loop_slot(loop, RILL_LOOP_SLOT_HTTP);
+}
+
+static inline struct rill_http_loop *rill_exchange_http(const struct rill_exchange *x)
+{
+    return x->session->http;
+}
+
+/* session.c */
+
+/* The callbacks of a connection that speaks HTTP. */
+extern const struct rill_conn_handler rill_session_handler;
+
+/* Whoever may cause the connection to close, and goes on using the session or its exchange, does so between these. */
+void rill_session_enter(struct rill_session *session);
+void rill_session_leave(struct rill_session *session);
+
+/* Called when something about X has changed outside the session's own callbacks: ends it when its response is complete
+ * and no callback of it is on the stack, and sees that reading goes on or stops. X may be gone afterwards. */
+void rill_session_settle(struct rill_exchange *x);
+
+/* Calls FN(X, ARG), a callback of the handler that comes from elsewhere than the connection, and settles. */
+void rill_session_call(struct rill_exchange *x, rill_handler_fn *fn, void *arg);
+
+/* Frees the exchanges that HTTP keeps for reuse. */
+void rill_session_free_leases(struct rill_http_loop *http);
+
+/* response.c */
+
+/* Renders Date (and the log's time) when the second has changed. */
+void rill_http_loop_refresh(struct rill_http_loop *http);
+
+/* access_log.c */
+
+/* Writes X's line to the access log, when there is one. */
+void rill_access_log_write(struct rill_exchange *x);
+
+#endif
