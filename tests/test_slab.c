@@ -208,14 +208,17 @@ static void churn_look(struct churn *churn)
 static void churn_check_all(const struct churn *churn)
 {
     uint32_t slot = rill_slab_next(&churn->slab, 0);
+    uint32_t top = 0;
     for (uint32_t i = 0; i < CHURN_SLOTS; i++) {
         if (!churn->table[i].stamp)
             continue;
+        top = i + 1;
         if (slot != i)
             ck_abort_msg("slot %u came instead of %u", slot, i);
         slot = rill_slab_next(&churn->slab, slot + 1);
     }
     ck_assert_uint_eq(slot, RILL_SLAB_NONE);
+    ck_assert_uint_eq(churn->slab.top, top);
     ck_assert_uint_eq(rill_slab_count(&churn->slab), churn->live);
 }
 
