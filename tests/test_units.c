@@ -76,6 +76,8 @@ START_TEST(a_plain_number_is_told_that_a_unit_is_missing)
     ck_assert_int_eq(rill_parse_duration_ms("30", &ms, &wanted), -EINVAL);
     ck_assert_ptr_nonnull(strstr(wanted, "needs a unit"));
     ck_assert_ptr_nonnull(strstr(wanted, "500ms"));
+    ck_assert_int_eq(rill_parse_duration_ms("ms", &ms, &wanted), -EINVAL);
+    ck_assert_ptr_nonnull(strstr(wanted, "whole number and a unit"));
 }
 END_TEST
 
