@@ -117,7 +117,8 @@ static size_t format_prefix(char into[PREFIX_BYTES], enum rill_log_level level)
     char thread[16] = "main";
     if (gettid() != getpid())
         pthread_getname_np(pthread_self(), thread, sizeof thread);
-    int n = snprintf(into, PREFIX_BYTES, "%s.%03uZ %s %s: ", date, (unsigned)(now_ms % 1000), level_names[level], thread);
+    int n =
+        snprintf(into, PREFIX_BYTES, "%s.%03uZ %s %s: ", date, (unsigned)(now_ms % 1000), level_names[level], thread);
     return (size_t)n < PREFIX_BYTES ? (size_t)n : PREFIX_BYTES - 1;
 }
 
