@@ -206,3 +206,8 @@ int rill_exchange_work(struct rill_exchange *x, const struct rill_work *work)
     }
     return error;
 }
+
+void rill_work_reply_text(struct rill_exchange *x, void *arg)
+{
+    rill_exchange_reply_text(x, 200, arg);
+}

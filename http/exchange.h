@@ -89,6 +89,9 @@ void rill_exchange_reply(struct rill_exchange *x, unsigned status, const char *c
 /* The same with NUL-terminated text/plain in UTF-8. */
 void rill_exchange_reply_text(struct rill_exchange *x, unsigned status, const char *text);
 
+/* The same with text made as by printf(3), of any length. */
+void rill_exchange_reply_format(struct rill_exchange *x, unsigned status, const char *format, ...) RILL_PRINTF(3, 4);
+
 /* The same with the bytes of BUF, not copied; takes over the reference. */
 void rill_exchange_reply_buf(struct rill_exchange *x, unsigned status, const char *content_type, struct rill_buf *buf);
 
@@ -168,6 +171,9 @@ struct rill_work {
  * framework answers 503 with Retry-After. Always takes over `arg`: destroy runs in any case. Returns 0, or the negative
  * errno for which 503 was sent: then the exchange has ended. */
 int rill_exchange_work(struct rill_exchange *x, const struct rill_work *work);
+
+/* A `done` for work whose `arg` has become the answer: text, NUL-terminated. */
+void rill_work_reply_text(struct rill_exchange *x, void *arg);
 
 /* Answers 503 for the handler if it has not begun to answer in DELAY_MS; 0: never. */
 void rill_exchange_set_deadline(struct rill_exchange *x, uint64_t delay_ms);

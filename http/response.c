@@ -4,6 +4,8 @@
 #include "rill/core/sys.h"
 #include "rill/http/session_internal.h"
 #include "rill/http/status.h"
+#include <stdarg.h>
+#include <stdio.h>
 
 enum {
     HEAD_FIXED_BYTES = 512, /* more than all that send_head() writes beside fields and Content-Type */
@@ -213,6 +215,23 @@ void rill_exchange_reply(struct rill_exchange *x, unsigned status, const char *c
 void rill_exchange_reply_text(struct rill_exchange *x, unsigned status, const char *text)
 {
     rill_exchange_reply(x, status, "text/plain; charset=utf-8", text, strlen(text));
+}
+
+void rill_exchange_reply_format(struct rill_exchange *x, unsigned status, const char *format, ...)
+{
+    va_list args, again;
+    va_start(args, format);
+    va_copy(again, args);
+    int length = vsnprintf(NULL, 0, format, args);
+    char *text = length < 0 ? NULL : rill_arena_alloc(&x->arena, (size_t)length + 1);
+    if (text) {
+        vsnprintf(text, (size_t)length + 1, format, again);
+        rill_exchange_reply_text(x, status, text);
+    } else {
+        rill_exchange_reply_status(x, 503);
+    }
+    va_end(again);
+    va_end(args);
 }
 
 void rill_exchange_reply_buf(struct rill_exchange *x, unsigned status, const char *content_type, struct rill_buf *buf)

@@ -261,6 +261,14 @@ int rill_router_add(struct rill_router *router, const char *method, const char *
     return 0;
 }
 
+int rill_router_add_all(struct rill_router *router, const struct rill_route *routes)
+{
+    int error = 0;
+    for (; error == 0 && routes->handler; routes++)
+        error = rill_router_add(router, routes->method, routes->pattern, routes->handler, routes->arg);
+    return error;
+}
+
 /* --- looking up --- */
 
 /* Follows PATH from NODE on, noting parameter values in MATCH. Returns the node with routes that it ends at, or NULL.

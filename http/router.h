@@ -30,6 +30,14 @@ void rill_router_free(struct rill_router *router); /* NULL is ignored */
 int rill_router_add(struct rill_router *router, const char *method, const char *pattern, rill_handler_fn *handler,
                     void *arg);
 
+/* The same for all of a table of routes, which ends with one whose `handler` is NULL. Stops at the first error. */
+struct rill_route {
+    const char *method, *pattern;
+    rill_handler_fn *handler;
+    void *arg;
+};
+RILL_WARN_UNUSED int rill_router_add_all(struct rill_router *router, const struct rill_route *routes);
+
 /* What rill_router_find() found. */
 struct rill_route_match {
     rill_handler_fn *handler; /* NULL: see `status` */

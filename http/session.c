@@ -346,9 +346,10 @@ static bool take_body(struct rill_session *session, struct rill_input *input)
 
 /* --- what follows from a state --- */
 
+/* Whether the handler wants to be told more of the body now. A full response holds the sender back, too. */
 static bool wants_body(const struct rill_exchange *x)
 {
-    return x->on_body && !x->body_paused && !(x->body_done && x->body_end_told);
+    return x->on_body && !x->body_paused && !(x->body_done && x->body_end_told) && !rill_exchange_is_full(x);
 }
 
 /* The head lies in memory that is about to be used for something else: keeps a copy. */
