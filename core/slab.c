@@ -18,6 +18,9 @@
 #define MIN_SLACK_BYTES ((size_t)128 << 10)
 #define MIN_SLACK_OBJECTS 64
 
+/* Giving back looks at all slots. It has to be worth it: that many objects, and a quarter of all, must have gone. */
+#define MIN_GONE 64
+
 /* The most system calls that giving back may take. Where the range in use is so large that this means to pass over
  * holes of several pages, it does: a loop must not stop for long. */
 #define MAX_HOLES 4096
@@ -27,6 +30,16 @@
 static uint32_t words_for(uint32_t bits)
 {
     return (bits + 63) / 64;
+}
+
+static size_t page_down(const struct rill_slab *slab, size_t bytes)
+{
+    return bytes & ~(slab->page_bytes - 1);
+}
+
+static size_t page_up(const struct rill_slab *slab, size_t bytes)
+{
+    return page_down(slab, bytes + slab->page_bytes - 1);
 }
 
 /* Adds COUNT times SIZE, rounded up to a granule, to *OFFSET; false when that is too much for a size_t. */
@@ -84,7 +97,7 @@ int rill_slab_init(struct rill_slab *slab, size_t object_bytes, uint32_t max_obj
     slab->object_bytes = object_bytes;
     slab->map_bytes = map_bytes;
     slab->page_bytes = (size_t)sysconf(_SC_PAGESIZE); /* a constant of the machine, hence not behind sys.h */
-    slab->slack_bytes = MIN_SLACK_OBJECTS * object_bytes;
+    slab->slack_bytes = page_up(slab, MIN_SLACK_OBJECTS * object_bytes);
     if (slab->slack_bytes < MIN_SLACK_BYTES)
         slab->slack_bytes = MIN_SLACK_BYTES;
     slab->level_count = level_count;
@@ -154,8 +167,6 @@ void *rill_slab_alloc(struct rill_slab *slab, uint32_t *slot)
         slab->high = slab->count;
     if (found >= slab->top) {
         slab->top = found + 1;
-        if (slab->committed < slab->top)
-            slab->committed = slab->top;
         if (slab->peak < slab->top)
             slab->peak = slab->top;
     }
@@ -178,16 +189,6 @@ static uint32_t top_below(const struct rill_slab *slab, uint32_t end)
     return 0;
 }
 
-static size_t page_down(const struct rill_slab *slab, size_t bytes)
-{
-    return bytes & ~(slab->page_bytes - 1);
-}
-
-static size_t page_up(const struct rill_slab *slab, size_t bytes)
-{
-    return page_down(slab, bytes + slab->page_bytes - 1);
-}
-
 /* The lowest free slot from SLOT on and below END; END when there is none. */
 static uint32_t next_free(const struct rill_slab *slab, uint32_t slot, uint32_t end)
 {
@@ -202,15 +203,17 @@ static uint32_t next_free(const struct rill_slab *slab, uint32_t slot, uint32_t 
     return end;
 }
 
-/* Gives the pages without a live object back, except for the lowest of them, which the next allocations will use. Some
- * may have been given back before and not been touched since; that is not known, and asking twice is cheap. */
+/* Gives the pages without a live object back, except for the lowest of them, which the next allocations will use.
+ * Below `dirty`, some may have been given back before and not been touched since; that is not known, and asking twice
+ * is cheap. */
 static void give_back(struct rill_slab *slab)
 {
-    size_t keep = page_down(slab, slab->slack_bytes / 2);
-    uint32_t end = slab->committed;
+    size_t keep = slab->slack_bytes;
+    uint32_t end = slab->dirty;
     size_t smallest = end * slab->object_bytes / MAX_HOLES;
     uint32_t live = 0;
     slab->high = slab->count;
+    slab->dirty = 0;
     for (uint32_t slot; live < end && (slot = next_free(slab, live, end)) < end;) {
         live = rill_slab_next(slab, slot);
         /* Nothing lies behind the last hole but untouched memory, up to the next part of the mapping. */
@@ -220,15 +223,26 @@ static void give_back(struct rill_slab *slab)
         if (from >= to)
             continue;
         size_t kept = keep < to - from ? keep : to - from;
-        keep -= kept;
-        from += kept;
-        if (from == to || to - from < smallest)
+        if (to - from - kept < smallest)
+            kept = to - from;
+        keep -= kept < keep ? kept : keep;
+        /* Rounded down: the slot that reaches beyond what is kept would have the page after it asked for each time. */
+        size_t kept_slots = (from + kept) / slab->object_bytes;
+        if (kept > 0)
+            slab->dirty = kept_slots < end ? (uint32_t)kept_slots : end;
+        if (from + kept == to)
             continue;
-        (void)rill_sys_madvise(slab->objects + from, to - from, MADV_DONTNEED);
+        (void)rill_sys_madvise(slab->objects + from + kept, to - from - kept, MADV_DONTNEED);
         slab->releases++;
-        if (live == RILL_SLAB_NONE)
-            slab->committed = (uint32_t)((from + slab->object_bytes - 1) / slab->object_bytes);
     }
+}
+
+static bool is_worth_giving_back(const struct rill_slab *slab)
+{
+    uint32_t gone = slab->high - slab->count;
+    if (RILL_LIKELY(gone < MIN_GONE && slab->count > 0))
+        return false;
+    return gone >= slab->high / 4 && slab->dirty * slab->object_bytes > slab->slack_bytes + slab->page_bytes;
 }
 
 void rill_slab_free(struct rill_slab *slab, uint32_t slot)
@@ -242,8 +256,9 @@ void rill_slab_free(struct rill_slab *slab, uint32_t slot)
     RILL_POISON(object_at(slab, slot), slab->object_bytes);
     if (slot + 1 == slab->top)
         slab->top = top_below(slab, slot);
-    uint32_t gone = slab->high - slab->count;
-    if (RILL_UNLIKELY(gone >= slab->high / 4 && gone * slab->object_bytes >= slab->slack_bytes))
+    if (slab->dirty <= slot)
+        slab->dirty = slot + 1;
+    if (RILL_UNLIKELY(is_worth_giving_back(slab)))
         give_back(slab);
 }
 

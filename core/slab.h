@@ -2,10 +2,10 @@
  *
  * The memory for all objects is reserved at once, and committed by the system page by page when it is first touched.
  * The lowest free slot is used first, so that the live objects stay together at the bottom. When a quarter of the
- * objects, and no less than a fixed slack, have gone, all pages without a live object go back to the system but half a
- * slack of them: after a burst, whatever the order of its end, each survivor holds a page at most, and a load that
- * swings by less than the slack never pays for it. Objects are packed: beside the object, a slot costs 4 bytes for its
- * generation and a bit and a little of bit map, and no object has a header.
+ * objects have gone, or the last one, all pages without a live object go back to the system, but for a slack of the
+ * lowest of them: after a burst, whatever the order of its end, each survivor holds little more than its page, and a
+ * load that swings within the slack never pays for it. Objects are packed: beside the object, a slot costs 4 bytes for
+ * its generation and a bit and a little of bit map, and no object has a header.
  *
  * A slot number is reused; the pair of slot and generation is not, until a slot has been freed 4,294,967,295 times. So
  * an id made of both and kept beyond the object's life is found to be stale (rill_slab_lookup()), and reaches no other
@@ -38,15 +38,15 @@ struct rill_slab {
     size_t object_bytes;                    /* rounded up to 16 */
     size_t map_bytes;
     size_t page_bytes;
-    size_t slack_bytes; /* how much must have been freed before anything is given back; half of it never is */
+    size_t slack_bytes; /* how much free memory stays committed */
     uint32_t level_count;
     uint32_t max_objects;
-    uint32_t count;     /* live objects */
-    uint32_t high;      /* the most that were live since memory was last given back */
-    uint32_t top;       /* one past the highest live slot */
-    uint32_t committed; /* one past the highest slot whose memory may be committed */
-    uint32_t peak;      /* one past the highest slot ever used */
-    uint64_t releases;  /* how many ranges of pages were given back */
+    uint32_t count;    /* live objects */
+    uint32_t high;     /* the most that were live since memory was last given back */
+    uint32_t top;      /* one past the highest live slot */
+    uint32_t dirty;    /* one past the highest slot that was freed, or kept while free, since memory was given back */
+    uint32_t peak;     /* one past the highest slot ever used */
+    uint64_t releases; /* how many ranges of pages were given back */
 };
 
 /* Reserves room for MAX_OBJECTS (1 to RILL_SLAB_MAX_OBJECTS) of OBJECT_BYTES each (1 and up, rounded up to a multiple
