@@ -496,12 +496,26 @@ END_TEST
 
 /* ---- The checker itself ---- */
 
+/* Moves PROBE into the batch, the list after all others, as an advance does. */
+static void batch_with(struct probe *probe)
+{
+    const size_t batch = RILL_WHEEL_LEVELS * RILL_WHEEL_SLOTS + 1;
+    struct rill_timer_link *head = &wheel.slots[batch];
+    rill_wheel_cancel(&wheel, &probe->timer);
+    probe->timer.deadline_ms = 100;
+    probe->timer.link.next = probe->timer.link.previous = head;
+    head->next = head->previous = &probe->timer.link;
+    wheel.occupied[RILL_WHEEL_LEVELS] |= 2;
+    wheel.levels |= (uint32_t)1 << RILL_WHEEL_LEVELS;
+    wheel.count++;
+}
+
 /* validate() must see damage, or the tests above prove little. */
 START_TEST(validate_sees_damage)
 {
     struct probe probes[2];
     const char *why = NULL;
-    for (int damage = 0; damage < 7; damage++) {
+    for (int damage = 0; damage < 9; damage++) {
         start(100);
         for (int i = 0; i < 2; i++) {
             probe_init(&probes[i]);
@@ -526,6 +540,16 @@ START_TEST(validate_sees_damage)
             break;
         case 5:
             wheel.current_ms = 5000;
+            break;
+        case 6: /* among those that are due */
+            rill_wheel_arm(&wheel, &probes[0].timer, 100);
+            probes[0].timer.deadline_ms = 101;
+            break;
+        case 7: /* in the middle of an advance, and then not */
+            wheel.advancing = true;
+            batch_with(&probes[0]);
+            wheel_check(&wheel);
+            wheel.advancing = false;
             break;
         default:
             probes[0].timer.fn = NULL;
