@@ -428,7 +428,7 @@ static void run_seed(uint64_t seed)
 START_TEST(no_holder_sees_the_changes_of_another)
 {
     for (int i = 0; i < SEEDS_A_TEST; i++)
-        run_seed((uint64_t)(_i * SEEDS_A_TEST + i));
+        run_seed((uint64_t)_i * SEEDS_A_TEST + (uint64_t)i);
 }
 END_TEST
 

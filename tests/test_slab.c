@@ -350,7 +350,7 @@ START_TEST(a_burst_with_survivors_leaves_little_behind)
     struct rill_slab slab;
     make(&slab, BURST_BYTES, 1 << 20);
     fill(&slab, BURST_OBJECTS);
-    uint32_t slots[BURST_OBJECTS];
+    uint32_t slots[BURST_OBJECTS] = {0};
     for (uint32_t i = 0; i < BURST_OBJECTS; i++) {
         size_t k = test_random_below(&random, i + 1);
         slots[i] = slots[k];
