@@ -74,7 +74,8 @@ function done(summary, latency, requests)
         end
     end
     local errors = summary.errors
-    print(string.format("compare requests=%d duration_us=%d bytes=%d p50_us=%d p99_us=%d max_us=%d samples=%d errors=%d",
+    print(string.format(
+        "compare requests=%d duration_us=%d bytes=%d p50_us=%d p99_us=%d max_us=%d samples=%d errors=%d",
         summary.requests, summary.duration, summary.bytes, p50, p99, latency.max, samples,
         errors.connect + errors.read + errors.write + errors.status + errors.timeout))
 end
