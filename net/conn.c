@@ -29,6 +29,7 @@ static void free_closed(struct rill_task *task);
 static void net_destroy(void *value)
 {
     struct rill_net *net = value;
+    net->ready_deferred = net->closed_deferred = true; /* the tasks go away with the net: no turn will end any more */
     for (uint32_t slot = rill_slab_next(&net->conns, 0); slot != RILL_SLAB_NONE;
          slot = rill_slab_next(&net->conns, slot + 1))
         rill_conn_close(rill_slab_at(&net->conns, slot), RILL_CLOSE_STOPPED);
