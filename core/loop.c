@@ -193,8 +193,7 @@ static int turn(struct rill_loop *loop, bool wait)
     if (loop->must_not_wait || loop->deferred.first != NULL || loop->deferred_last.first != NULL)
         wait = false;
     loop->must_not_wait = false;
-    loop->now_valid = false;
-    loop->in_turn = true;
+    loop->in_turn = true; /* the clock is read after the wait, by whoever asks first */
     int result = event_base_loop(loop->base, wait ? EVLOOP_ONCE : EVLOOP_ONCE | EVLOOP_NONBLOCK);
     run_posted(loop);
     rill_loop_run_timers(loop);

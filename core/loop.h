@@ -44,8 +44,9 @@ struct rill_loop_config {
  * method is not available here (-ENOTSUP). */
 struct rill_loop *rill_loop_new(const struct rill_loop_config *config, int *error);
 
-/* Frees a loop that is not running; tasks posted to it and not yet run are run first (with the loop's thread being
- * the caller's), after that posts are refused. NULL is ignored. */
+/* Frees a loop that is not running; tasks posted to it and not yet run are run first, with the loop's thread being
+ * the caller's, then the slots are destroyed. A thread still in a rill_loop_post() that got its task in is waited for;
+ * nobody may begin one. Timers still armed are forgotten. NULL is ignored. */
 void rill_loop_free(struct rill_loop *loop);
 
 /* Runs turns until rill_loop_stop(); the calling thread becomes the loop's. Before it returns, the mailbox is closed
@@ -87,7 +88,9 @@ int64_t rill_loop_unix_seconds(const struct rill_loop *loop);
 /* Nanoseconds of CLOCK_MONOTONIC, read now. Thread: any. */
 uint64_t rill_clock_ns(void);
 
-/* Arms TIMER to fire in DELAY_MS, from rill_loop_now_ms(). TIMER must have been initialised. */
+/* Arms TIMER to fire in DELAY_MS, counted from the time of this turn: not earlier, and at most 1 ms later plus the
+ * loop's own lateness. 0: in this turn still when called before its timers, or else in the next. TIMER must have been
+ * initialised; an armed one is moved. */
 void rill_loop_arm(struct rill_loop *loop, struct rill_timer *timer, uint64_t delay_ms);
 
 /* Arms TIMER to fire at DEADLINE_MS of rill_loop_now_ms(). */

@@ -203,6 +203,35 @@ START_TEST(a_loop_may_go_while_its_last_poster_returns)
 }
 END_TEST
 
+static bool has_written;
+
+/* rill_loop_post() in slow motion: pushes, and comes to wake the loop only when all is over. */
+static void *post_slowly(void *arg)
+{
+    struct rill_loop *loop = arg;
+    struct numbered_task *numbered = malloc(sizeof(*numbered));
+    static struct poster poster;
+    *numbered = (struct numbered_task){{NULL, run_numbered}, &poster, 0};
+    int pushed = rill_mailbox_push(&loop->mailbox, &numbered->task);
+    rill_loop_stop(loop);
+    usleep(20000);
+    uint64_t one = 1;
+    has_written = write(loop->wake_fd, &one, sizeof(one)) == sizeof(one);
+    return pushed == 1 ? NULL : arg;
+}
+
+START_TEST(free_waits_for_a_slow_poster)
+{
+    struct rill_loop *loop = new_loop(_i);
+    has_written = false;
+    pthread_t poster = start(post_slowly, loop);
+    ck_assert_int_eq(rill_loop_run(loop), 0);
+    rill_loop_free(loop);
+    join(poster);
+    ck_assert(has_written);
+}
+END_TEST
+
 START_TEST(stop_from_many_threads)
 {
     struct rill_loop *loop = new_loop(_i);
@@ -228,6 +257,7 @@ int main(void)
     tcase_add_loop_test(tcase, a_post_wakes_a_waiting_loop, 0, BACKENDS);
     tcase_add_loop_test(tcase, stop_refuses_or_runs, 0, BACKENDS);
     tcase_add_loop_test(tcase, a_loop_may_go_while_its_last_poster_returns, 0, BACKENDS);
+    tcase_add_loop_test(tcase, free_waits_for_a_slow_poster, 0, BACKENDS);
     tcase_add_loop_test(tcase, stop_from_many_threads, 0, BACKENDS);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
