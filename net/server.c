@@ -218,12 +218,20 @@ static void order(struct server_loop *sl, struct rill_task *task, rill_task_fn *
         rill_log_error("internal error: loop %s ended before the server", rill_loop_name(sl->loop));
 }
 
+/* On the loop: has RUN called on the main loop, with what is now SL's report. */
+static void report(struct server_loop *sl, rill_task_fn *run)
+{
+    sl->report_task.run = run;
+    if (rill_loop_post(sl->server->main_loop, &sl->report_task) < 0)
+        rill_log_error("internal error: the main loop ended before %s", rill_loop_name(sl->loop));
+}
+
 static void stop_loops(struct rill_server *server);
 
 /* On the main loop: one loop has no connections left. */
 static void on_drained(struct rill_task *task)
 {
-    struct server_loop *sl = rill_container_of(task, struct server_loop, drained_task);
+    struct server_loop *sl = rill_container_of(task, struct server_loop, report_task);
     struct rill_server *server = sl->server;
     if (--server->waiting_for == 0)
         stop_loops(server);
@@ -236,9 +244,7 @@ static void on_empty(void *arg)
     if (!sl->draining || sl->drained)
         return;
     sl->drained = true;
-    sl->drained_task.run = on_drained;
-    if (rill_loop_post(sl->server->main_loop, &sl->drained_task) < 0)
-        rill_log_error("internal error: the main loop ended before %s", rill_loop_name(sl->loop));
+    report(sl, on_drained);
 }
 
 static void stop_one(struct rill_conn *conn, void *arg)
@@ -405,43 +411,67 @@ static void release_signals(struct rill_server *server)
 
 /* --- running --- */
 
-/* On the main loop: one loop is ready, or could not be. When all are, the server serves. */
-static void on_started(struct rill_task *task)
+/* On the main loop: takes in one loop's report. True when it was the last one, and all is well. */
+static bool all_well(struct server_loop *sl)
 {
-    struct server_loop *sl = rill_container_of(task, struct server_loop, drained_task);
     struct rill_server *server = sl->server;
     if (sl->start_error < 0)
         server->error = sl->start_error;
     if (--server->waiting_for > 0)
-        return;
+        return false;
     if (server->error == 0)
-        server->error = rill_server_open_main_listeners(server);
-    if (server->error < 0) {
-        rill_log_error("%s: cannot start: %s", server->name, strerror(-server->error));
-        drain(server);
+        return true;
+    rill_log_error("%s: cannot start: %s", server->name, strerror(-server->error));
+    drain(server);
+    return false;
+}
+
+/* On the main loop: a loop accepts on its own sockets. When all do, the server serves. */
+static void on_listening(struct rill_task *task)
+{
+    struct server_loop *sl = rill_container_of(task, struct server_loop, report_task);
+    if (!all_well(sl))
         return;
-    }
-    for (unsigned i = 0; i < server->listener_count; i++) {
+    for (unsigned i = 0; i < sl->server->listener_count; i++) {
         char text[RILL_ADDR_TEXT];
-        rill_addr_format(&server->addrs[i], text);
-        rill_log_info("%s: listening on %s", server->name, text);
+        rill_addr_format(&sl->server->addrs[i], text);
+        rill_log_info("%s: listening on %s", sl->server->name, text);
     }
 }
 
-/* On the loop: gets ready, and reports. */
-static void start_loop(struct rill_task *task)
+static void listen_on_loop(struct rill_task *task)
 {
     struct server_loop *sl = rill_container_of(task, struct server_loop, start_task);
+    sl->start_error = rill_server_open_loop_listeners(sl);
+    report(sl, on_listening);
+}
+
+/* On the main loop: a loop is prepared. Nobody accepts before all are, because who accepts looks at all of them. */
+static void on_prepared(struct rill_task *task)
+{
+    struct server_loop *sl = rill_container_of(task, struct server_loop, report_task);
     struct rill_server *server = sl->server;
-    sl->net->on_empty = on_empty;
-    sl->net->on_empty_arg = sl;
-    if (server->config.on_loop_start)
-        sl->start_error = server->config.on_loop_start(sl->loop, server->config.arg);
-    if (sl->start_error == 0)
-        sl->start_error = rill_server_open_loop_listeners(sl);
-    sl->drained_task.run = on_started;
-    if (rill_loop_post(server->main_loop, &sl->drained_task) < 0)
-        rill_log_error("internal error: the main loop ended before %s", rill_loop_name(sl->loop));
+    if (!all_well(sl))
+        return;
+    server->error = rill_server_open_main_listeners(server);
+    server->waiting_for = server->loop_count;
+    for (unsigned k = 0; k < server->loop_count; k++)
+        order(&server->loops[k], &server->loops[k].start_task, listen_on_loop);
+}
+
+static void prepare_loop(struct rill_task *task)
+{
+    struct server_loop *sl = rill_container_of(task, struct server_loop, start_task);
+    const struct rill_server_config *config = &sl->server->config;
+    sl->net = rill_net_of(sl->loop);
+    if (sl->net) {
+        sl->net->on_empty = on_empty;
+        sl->net->on_empty_arg = sl;
+        sl->start_error = config->on_loop_start ? config->on_loop_start(sl->loop, config->arg) : 0;
+    } else {
+        sl->start_error = -ENOMEM;
+    }
+    report(sl, on_prepared);
 }
 
 static int start_group(struct rill_server *server)
@@ -466,21 +496,6 @@ static int start_group(struct rill_server *server)
     return 0;
 }
 
-/* The loops' contexts are read by the acceptor, so they are there before it runs. On each loop's own thread. */
-static void make_net(struct rill_task *task)
-{
-    struct server_loop *sl = rill_container_of(task, struct server_loop, start_task);
-    sl->net = rill_net_of(sl->loop);
-    if (sl->net) {
-        start_loop(task);
-        return;
-    }
-    sl->start_error = -ENOMEM;
-    sl->drained_task.run = on_started;
-    if (rill_loop_post(sl->server->main_loop, &sl->drained_task) < 0)
-        rill_log_error("internal error: the main loop ended before %s", rill_loop_name(sl->loop));
-}
-
 int rill_server_run(struct rill_server *server, bool signals)
 {
     if (state_of(server) != SERVER_NEW)
@@ -492,7 +507,7 @@ int rill_server_run(struct rill_server *server, bool signals)
         set_state(server, SERVER_RUNNING);
         server->waiting_for = server->loop_count;
         for (unsigned k = 0; k < server->loop_count; k++)
-            order(&server->loops[k], &server->loops[k].start_task, make_net);
+            order(&server->loops[k], &server->loops[k].start_task, prepare_loop);
         error = rill_loop_run(server->main_loop);
     }
     release_signals(server);

@@ -30,7 +30,7 @@ struct server_loop {
     struct rill_listener *listeners[RILL_SERVER_MAX_LISTENERS];    /* the loop's own, with RILL_ACCEPT_REUSEPORT */
     int listen_fds[RILL_SERVER_MAX_LISTENERS];                     /* opened for it, until it runs; -1: none */
     struct rill_task start_task, drain_task, close_task, end_task; /* main loop to this loop */
-    struct rill_task drained_task;                                 /* this loop to the main loop */
+    struct rill_task report_task;                                  /* this loop to the main loop */
     bool draining, drained;                                        /* this loop's */
     int start_error;                                               /* this loop's until it has started */
     /* Written by whoever accepts for this loop, read by all that accept; away from what the loop writes. */
