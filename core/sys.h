@@ -7,6 +7,7 @@
 #ifndef RILL_CORE_SYS_H
 #define RILL_CORE_SYS_H
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -17,6 +18,7 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -93,7 +95,27 @@ RILL_SYS(ssize_t, preadv2, (int fd, const struct iovec *parts, int count, off_t 
          preadv2(fd, parts, count, offset, flags))
 RILL_SYS(ssize_t, write, (int fd, const void *bytes, size_t length), write(fd, bytes, length))
 RILL_SYS(ssize_t, writev, (int fd, const struct iovec *parts, int count), writev(fd, parts, count))
+/* What the page cache holds of a file, as the kernel's <linux/mman.h> has it since 6.5; glibc knows nothing of it yet.
+ */
+struct rill_sys_cachestat_range {
+    uint64_t offset, length;
+};
+struct rill_sys_cachestat {
+    uint64_t cached, dirty, writeback, evicted, recently_evicted; /* pages */
+};
+#ifdef SYS_cachestat
+#define RILL_SYS_CACHESTAT_NUMBER SYS_cachestat
+#else
+#define RILL_SYS_CACHESTAT_NUMBER 451
+#endif
+RILL_SYS(int, cachestat,
+         (int fd, struct rill_sys_cachestat_range *range, struct rill_sys_cachestat *into, unsigned flags),
+         (int)syscall(RILL_SYS_CACHESTAT_NUMBER, fd, range, into, flags))
+RILL_SYS(long, page_size, (void), sysconf(_SC_PAGESIZE))
 RILL_SYS(int, fadvise, (int fd, off_t offset, off_t length, int advice), posix_fadvise(fd, offset, length, advice))
+RILL_SYS(DIR *, fdopendir, (int fd), fdopendir(fd))
+RILL_SYS(struct dirent *, readdir, (DIR * dir), readdir(dir))
+RILL_SYS(int, closedir, (DIR * dir), closedir(dir))
 RILL_SYS(int, unlink, (const char *path), unlink(path))
 RILL_SYS(int, dup, (int fd), fcntl(fd, F_DUPFD_CLOEXEC, 0))
 RILL_SYS(int, poll, (struct pollfd * fds, nfds_t count, int timeout_ms), poll(fds, count, timeout_ms))
@@ -102,6 +124,7 @@ RILL_SYS(int, timerfd_create, (clockid_t clock_id, int flags), timerfd_create(cl
 RILL_SYS(int, timerfd_settime, (int fd, int flags, const struct itimerspec *when, struct itimerspec *before),
          timerfd_settime(fd, flags, when, before))
 RILL_SYS(int, close, (int fd), close(fd))
+RILL_SYS(ssize_t, getrandom, (void *into, size_t size, unsigned flags), getrandom(into, size, flags))
 
 /* Threads. */
 RILL_SYS(int, thread_create, (pthread_t * thread, void *(*main)(void *), void *arg),

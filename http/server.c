@@ -2,6 +2,7 @@
 #include "rill/http/server.h"
 #include "rill/core/log.h"
 #include "rill/core/sys.h"
+#include "rill/http/file_cache_internal.h"
 #include "rill/http/session_internal.h"
 
 /* Sets FIELD to DEFAULT when it is 0. */
@@ -11,6 +12,7 @@ static void loop_context_free(void *value)
 {
     struct rill_http_loop *http = value;
     rill_session_free_leases(http);
+    rill_file_caches_free(http);
     rill_slab_destroy(&http->sessions);
     rill_sys_free(http);
 }

@@ -111,9 +111,10 @@ struct rill_http_loop {
     struct rill_slab sessions;
     struct rill_exchange *free_exchanges;
     unsigned free_exchange_count;
-    struct rill_line_channel *log; /* NULL: no access log */
-    int64_t date_second;           /* that `common` was rendered for */
-    int64_t log_second;            /* that `log_time` was rendered for */
+    struct rill_line_channel *log;       /* NULL: no access log */
+    struct rill_file_cache *file_caches; /* of this loop, one for each struct rill_files */
+    int64_t date_second;                 /* that `common` was rendered for */
+    int64_t log_second;                  /* that `log_time` was rendered for */
     size_t common_length;
     char common[160]; /* Server and Date, with their CRLFs */
     char log_time[32];

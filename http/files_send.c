@@ -1,0 +1,239 @@
+/* files_send.c - a file as a response: conditions, ranges, and bodies that are sent in pieces.
+ *
+ * A piece of a file is given to sendfile(2) only when the page cache holds it, so the loop does not wait for a disk;
+ * when it does not, a worker reads it first. The next piece is looked at when there is room for it: what waits to
+ * leave stays small, and so does what could be evicted between look and departure. */
+#include "rill/core/sys.h"
+#include "rill/http/conditional.h"
+#include "rill/http/files_internal.h"
+#include "rill/http/page_cache_internal.h"
+#include "rill/http/range.h"
+
+enum {
+    COPY_BYTES = 4096,         /* contents that leave as one piece of memory with their head */
+    PIECE_BYTES = 1024 * 1024, /* of a file, at a time */
+    RETRY_MS = 10,             /* when the pool's queue is full */
+};
+
+/* A body on its way; in the exchange's arena. */
+struct body {
+    struct rill_resource *resource;
+    size_t range_count, range_index;
+    uint64_t sent;   /* of the current range */
+    bool in_range;   /* its part header has been sent */
+    bool read_ahead; /* the next piece is in memory: a worker has just read it */
+    bool cold;       /* some piece was not: look closely */
+    bool has_multipart;
+    struct rill_multipart multipart;
+    char boundary[RILL_MULTIPART_BOUNDARY_LENGTH];
+    struct rill_range ranges[];
+};
+
+static void pump(struct rill_exchange *x, void *arg);
+
+/* --- read ahead --- */
+
+struct read_ahead {
+    struct rill_job job;
+    struct rill_exchange_id id;
+    struct body *body; /* lives as long as the exchange */
+    struct rill_file_ref *file;
+    uint64_t offset, length;
+    int error;
+};
+
+static void read_ahead_run(struct rill_job *job)
+{
+    struct read_ahead *ahead = rill_container_of(job, struct read_ahead, job);
+    ahead->error = rill_page_cache_fill(rill_file_ref_fd(ahead->file), ahead->offset, ahead->length);
+}
+
+static void read_ahead_arrived(struct rill_exchange *x, void *arg)
+{
+    struct read_ahead *ahead = arg;
+    if (ahead->error < 0) {
+        rill_exchange_abort(x);
+        return;
+    }
+    ahead->body->read_ahead = true;
+    pump(x, ahead->body);
+}
+
+static void read_ahead_done(struct rill_job *job, enum rill_job_outcome outcome)
+{
+    struct read_ahead *ahead = rill_container_of(job, struct read_ahead, job);
+    struct rill_exchange *x = rill_loop_is_current(job->loop) ? rill_exchange_find(job->loop, ahead->id) : NULL;
+    if (outcome != RILL_JOB_RAN)
+        ahead->error = -ECANCELED;
+    if (x)
+        rill_session_call(x, read_ahead_arrived, ahead);
+    rill_file_ref_drop(ahead->file);
+    rill_sys_free(ahead);
+}
+
+/* Has a worker read the piece; pump() goes on when it has. */
+static void read_ahead(struct rill_exchange *x, struct body *body, uint64_t offset, uint64_t length)
+{
+    struct read_ahead *ahead = rill_sys_malloc(sizeof *ahead);
+    if (!ahead) {
+        rill_exchange_abort(x);
+        return;
+    }
+    *ahead = (struct read_ahead){
+        .job = {.run = read_ahead_run, .done = read_ahead_done, .loop = rill_exchange_loop(x)},
+        .id = rill_exchange_id(x),
+        .body = body,
+        .file = rill_file_ref_hold(body->resource->file),
+        .offset = offset,
+        .length = length,
+    };
+    int error = rill_workers_submit(rill_exchange_http(x)->server->workers, &ahead->job);
+    if (error == 0)
+        return;
+    rill_file_ref_drop(ahead->file);
+    rill_sys_free(ahead);
+    if (error == -EAGAIN)
+        rill_exchange_after(x, RETRY_MS, pump, body);
+    else
+        rill_exchange_abort(x);
+}
+
+/* --- bodies --- */
+
+static bool in_memory(const struct rill_resource *resource, uint64_t offset, uint64_t length, bool cold)
+{
+    return resource->bytes || rill_page_cache_has(rill_file_ref_fd(resource->file), offset, length, cold);
+}
+
+/* Sends LENGTH bytes, which are in memory, from OFFSET on. Returns 0 or a negative errno. */
+static int send_bytes(struct rill_exchange *x, struct rill_resource *resource, uint64_t offset, uint64_t length)
+{
+    if (!resource->bytes)
+        return rill_exchange_write_file(x, resource->file, offset, length);
+    if (length <= COPY_BYTES)
+        return rill_exchange_write(x, rill_buf_bytes(resource->bytes) + offset, (size_t)length);
+    struct rill_buf *piece = length == rill_buf_length(resource->bytes)
+                                 ? rill_buf_ref(resource->bytes)
+                                 : rill_buf_slice(resource->bytes, (size_t)offset, (size_t)length);
+    return piece ? rill_exchange_write_buf(x, piece) : -ENOMEM;
+}
+
+static int send_part_header(struct rill_exchange *x, const struct body *body, struct rill_range range)
+{
+    size_t length = rill_multipart_part(&body->multipart, range, body->range_index == 0, NULL);
+    char *header = rill_arena_alloc(rill_exchange_arena(x), length);
+    if (!header)
+        return -ENOMEM;
+    rill_multipart_part(&body->multipart, range, body->range_index == 0, header);
+    return rill_exchange_write(x, header, length);
+}
+
+static int send_multipart_end(struct rill_exchange *x, const struct body *body)
+{
+    char end[RILL_MULTIPART_BOUNDARY_LENGTH + 16];
+    return rill_exchange_write(x, end, rill_multipart_end(&body->multipart, end));
+}
+
+/* Sends the next piece of the current range if that can be done now. Returns 1; 0: pump() will be called again; or a
+ * negative errno. */
+static int send_piece(struct rill_exchange *x, struct body *body)
+{
+    struct rill_range range = body->ranges[body->range_index];
+    uint64_t offset = range.offset + body->sent, left = range.length - body->sent;
+    uint64_t piece = left < PIECE_BYTES ? left : PIECE_BYTES;
+    if (rill_exchange_is_full(x)) {
+        rill_exchange_on_room(x, pump, body);
+        return 0;
+    }
+    if (!body->read_ahead && !in_memory(body->resource, offset, piece, body->cold)) {
+        body->cold = true;
+        read_ahead(x, body, offset, piece);
+        return 0;
+    }
+    body->read_ahead = false;
+    body->sent += piece;
+    int error = send_bytes(x, body->resource, offset, piece);
+    return error < 0 ? error : 1;
+}
+
+/* Sends what can be sent of the body at ARG. */
+static void pump(struct rill_exchange *x, void *arg)
+{
+    struct body *body = arg;
+    int error = 1;
+    while (error > 0 && body->range_index < body->range_count) {
+        struct rill_range range = body->ranges[body->range_index];
+        if (!body->in_range && body->has_multipart && (error = send_part_header(x, body, range)) < 0)
+            break;
+        body->in_range = true;
+        error = send_piece(x, body);
+        if (body->sent == range.length) {
+            body->range_index++;
+            body->sent = 0;
+            body->in_range = false;
+        }
+    }
+    if (error == 0)
+        return;
+    if (error > 0 && body->has_multipart)
+        error = send_multipart_end(x, body);
+    if (error < 0)
+        rill_exchange_abort(x);
+    else
+        rill_exchange_end(x);
+}
+
+static void body_free(void *arg)
+{
+    rill_resource_drop(((struct body *)arg)->resource);
+}
+
+/* A body for COUNT ranges, to be filled in; NULL when memory is lacking. */
+static struct body *body_new(struct rill_exchange *x, struct rill_resource *resource, const struct rill_range *ranges,
+                             size_t count)
+{
+    struct body *body = rill_arena_alloc(rill_exchange_arena(x), sizeof *body + count * sizeof *ranges);
+    if (!body || rill_arena_on_reset(rill_exchange_arena(x), body_free, body) < 0)
+        return NULL;
+    *body = (struct body){.resource = rill_resource_hold(resource), .range_count = count};
+    memcpy(body->ranges, ranges, count * sizeof *ranges);
+    return body;
+}
+
+/* --- responses --- */
+
+/* 200 with everything. */
+static void send_whole(struct rill_exchange *x, struct rill_resource *resource)
+{
+    uint64_t size = resource->stamp.size;
+    struct rill_file_ref *file = resource->file;
+    bool is_head = rill_exchange_method(x) == RILL_METHOD_HEAD;
+    rill_exchange_set_fields(x, (struct rill_slice){resource->text, resource->fields_length});
+    if (RILL_LIKELY(resource->bytes && size <= COPY_BYTES)) {
+        rill_exchange_reply(x, 200, NULL, rill_buf_bytes(resource->bytes), (size_t)size);
+        return;
+    }
+    struct body *body = NULL;
+    if (!is_head && !resource->bytes && size > 0 &&
+        (size > PIECE_BYTES || !rill_page_cache_has(rill_file_ref_fd(file), 0, size, false))) {
+        body = body_new(x, resource, &(struct rill_range){0, size}, 1);
+        if (!body) {
+            rill_exchange_set_fields(x, (struct rill_slice){NULL, 0});
+            rill_exchange_reply_status(x, 503);
+            return;
+        }
+    }
+    if (rill_exchange_begin(x, 200, NULL, size) < 0)
+        return;
+    if (body)
+        pump(x, body);
+    else if (is_head || size == 0 || send_bytes(x, resource, 0, size) == 0)
+        rill_exchange_end(x);
+    else
+        rill_exchange_abort(x);
+}
+
+void rill_resource_send(struct rill_exchange *x, struct rill_resource *resource)
+{
+    send_whole(x, resource);
+}
