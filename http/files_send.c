@@ -233,7 +233,129 @@ static void send_whole(struct rill_exchange *x, struct rill_resource *resource)
         rill_exchange_abort(x);
 }
 
+/* 206 with the ranges of SET: one as it is, several as multipart/byteranges (RFC 9110 15.3.7). */
+static void send_ranges(struct rill_exchange *x, struct rill_resource *resource, const struct rill_range_set *set)
+{
+    char content_range[RILL_CONTENT_RANGE_MAX], content_type[RILL_MULTIPART_TYPE_LENGTH + 1];
+    uint64_t length = set->ranges[0].length, random[2];
+    struct rill_slice fields = {resource->text, resource->fields_length};
+    struct body *body = body_new(x, resource, set->ranges, set->count);
+    int error = body ? 0 : -ENOMEM;
+    if (body && set->count == 1) {
+        size_t text_length = rill_content_range(content_range, set->ranges[0], resource->stamp.size);
+        error = rill_exchange_set_header(x, "Content-Range", (struct rill_slice){content_range, text_length});
+    } else if (body) {
+        if (rill_sys_getrandom(random, sizeof random, 0) != sizeof random)
+            error = -errno;
+        rill_multipart_boundary(body->boundary, random[0], random[1]);
+        rill_multipart_type(content_type, body->boundary);
+        content_type[RILL_MULTIPART_TYPE_LENGTH] = '\0';
+        body->has_multipart = true;
+        body->multipart = (struct rill_multipart){
+            .boundary = {body->boundary, sizeof body->boundary},
+            .content_type = rill_resource_content_type(resource),
+            .size = resource->stamp.size,
+        };
+        length = rill_multipart_length(&body->multipart, set);
+        fields.length = resource->common_length;
+    }
+    if (error < 0) {
+        rill_exchange_reply_status(x, 503);
+        return;
+    }
+    rill_exchange_set_fields(x, fields);
+    if (rill_exchange_begin(x, 206, set->count > 1 ? content_type : NULL, length) == 0)
+        pump(x, body);
+}
+
+static void refuse_ranges(struct rill_exchange *x, const struct rill_resource *resource)
+{
+    char content_range[RILL_CONTENT_RANGE_MAX];
+    size_t length = rill_content_range_unsatisfied(content_range, resource->stamp.size);
+    rill_exchange_set_header(x, "Content-Range",
+                             (struct rill_slice){content_range, length}); /* SHOULD: may be lacking */
+    rill_exchange_reply_status(x, 416);
+}
+
+/* Puts the value of the fields with ID, those of several lines joined by commas (RFC 9110 5.3), into *VALUE. Returns 0
+ * or -ENOMEM. */
+static int join_header(struct rill_exchange *x, enum rill_header_id id, struct rill_slice *value)
+{
+    struct rill_slice line;
+    size_t index = 0, length = 0, lines = 0;
+    *value = rill_exchange_header(x, id);
+    for (; rill_parser_header_next(&x->parser, x->base, id, &index, &line); lines++)
+        length += line.length + 1;
+    if (RILL_LIKELY(lines < 2))
+        return 0;
+    char *joined = rill_arena_alloc(rill_exchange_arena(x), length), *p = joined;
+    if (!joined)
+        return -ENOMEM;
+    for (index = 0; rill_parser_header_next(&x->parser, x->base, id, &index, &line); *p++ = ',') {
+        memcpy(p, line.bytes, line.length);
+        p += line.length;
+    }
+    *value = (struct rill_slice){joined, length - 1};
+    return 0;
+}
+
+#define BIT(id) (1ull << RILL_HEADER_##id)
+
+/* Answers a request that has conditions or ranges. */
+static void send_selected(struct rill_exchange *x, struct rill_resource *resource)
+{
+    struct rill_conditional request = {
+        .is_get_or_head = true,
+        .has_range = rill_parser_has(&x->parser, RILL_HEADER_RANGE) && rill_exchange_method(x) == RILL_METHOD_GET,
+    };
+    struct rill_validators validators = {
+        .etag = rill_resource_etag(resource),
+        .has_mtime = true,
+        .mtime_seconds = resource->stamp.mtime_seconds,
+        .now_seconds = rill_loop_unix_seconds(rill_exchange_loop(x)),
+    };
+    struct rill_slice range_value;
+    if (join_header(x, RILL_HEADER_IF_MATCH, &request.if_match) < 0 ||
+        join_header(x, RILL_HEADER_IF_NONE_MATCH, &request.if_none_match) < 0 ||
+        join_header(x, RILL_HEADER_IF_MODIFIED_SINCE, &request.if_modified_since) < 0 ||
+        join_header(x, RILL_HEADER_IF_UNMODIFIED_SINCE, &request.if_unmodified_since) < 0 ||
+        join_header(x, RILL_HEADER_IF_RANGE, &request.if_range) < 0 ||
+        join_header(x, RILL_HEADER_RANGE, &range_value) < 0) {
+        rill_exchange_reply_status(x, 503);
+        return;
+    }
+    switch (rill_conditional_evaluate(&request, &validators)) {
+    case RILL_CONDITION_NOT_MODIFIED:
+        rill_exchange_set_fields(x, (struct rill_slice){resource->text, resource->common_length});
+        rill_exchange_reply_status(x, 304);
+        return;
+    case RILL_CONDITION_FAILED:
+        rill_exchange_reply_status(x, 412);
+        return;
+    case RILL_CONDITION_IGNORE_RANGE:
+        break;
+    case RILL_CONDITION_PROCEED: {
+        struct rill_range_set set;
+        enum rill_range_result ranges =
+            request.has_range ? rill_range_parse(range_value, resource->stamp.size, &set) : RILL_RANGE_IGNORE;
+        if (ranges == RILL_RANGE_IGNORE)
+            break;
+        if (ranges == RILL_RANGE_PARTIAL)
+            send_ranges(x, resource, &set);
+        else
+            refuse_ranges(x, resource);
+        return;
+    }
+    }
+    send_whole(x, resource);
+}
+
 void rill_resource_send(struct rill_exchange *x, struct rill_resource *resource)
 {
-    send_whole(x, resource);
+    static const uint64_t selecting = BIT(IF_MATCH) | BIT(IF_NONE_MATCH) | BIT(IF_MODIFIED_SINCE) |
+                                      BIT(IF_UNMODIFIED_SINCE) | BIT(IF_RANGE) | BIT(RANGE);
+    if (RILL_LIKELY((x->parser.present & selecting) == 0))
+        send_whole(x, resource);
+    else
+        send_selected(x, resource);
 }
