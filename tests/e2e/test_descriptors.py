@@ -1,0 +1,90 @@
+"""Running out of descriptors or of allowed connections: no spinning, one line in the log, and service goes on."""
+import time
+
+from support import E2ETest, make_request, wait_until
+
+
+class Descriptors(E2ETest):
+    serial = True
+
+    def crowd(self, server, count):
+        clients = []
+        for _ in range(count):
+            clients.append(server.connect())
+            self.addCleanup(clients[-1].close)
+        return clients
+
+    def run_out(self, *args, program="rill-hello"):
+        server = self.start(program, "--threads", 1, *args, nofile=64)
+        clients = self.crowd(server, 200)
+        served = 0
+        time.sleep(0.5)
+        begin_cpu = server.cpu_seconds()
+        time.sleep(2.0)
+        spent = server.cpu_seconds() - begin_cpu
+        self.assertLess(spent, 0.5, f"{spent} s of CPU in 2 s of doing nothing")
+        self.assertIsNone(server.process.poll())
+        # Those who got in are served.
+        answered = []
+        for client in clients:
+            client.send(make_request("GET", "/hello"))
+        first = clients[0].read_response()
+        self.assertEqual(first.status, 200 if program == "rill-hello" else 404)
+        lines = [l for l in server.stderr().splitlines() if " warn " in l or " error " in l]
+        self.assertGreaterEqual(len(lines), 1, "not a word in the log")
+        self.assertLessEqual(len(lines), 3, "\n".join(lines))
+        # Room again: the others come in, too.
+        for client in clients[:100]:
+            client.close()
+        for client in clients[-20:]:
+            self.assertIn(client.read_response().status, (200, 404))
+        for client in clients[100:]:
+            client.close()
+        wait_until(lambda: self.served(server), "service as before", 10)
+        self.assertLess(server.descriptors(), 60)
+
+    def served(self, server):
+        try:
+            return server.get("/hello").status in (200, 404)
+        except OSError:
+            return False
+
+    def test_out_of_descriptors(self):
+        self.run_out()
+
+    def test_out_of_descriptors_in_spite_of_max_connections(self):
+        self.run_out("--max-connections", 10000)
+
+    def test_out_of_descriptors_reuseport(self):
+        self.run_out("--accept", "reuseport", "--max-connections", 10000)
+
+    def test_out_of_descriptors_with_files(self):
+        self.run_out("--max-connections", 10000, self.folder(), program="rill-httpd")
+
+    def max_connections(self, *args):
+        server = self.hello("--max-connections", 5, *args)
+        inside = self.crowd(server, 5)
+        for client in inside:
+            self.assertEqual(client.request("GET", "/hello").status, 200)
+        late = self.crowd(server, 3)
+        for client in late:
+            client.send(make_request("GET", "/hello"))
+        late[0].socket.settimeout(0.7)
+        with self.assertRaises((AssertionError, TimeoutError)):
+            late[0].read_response()
+        for client in inside:
+            self.assertEqual(client.request("GET", "/hello").status, 200)
+        for client in inside[:3]:
+            client.close()
+        for client in late:
+            client.socket.settimeout(15)
+            self.assertEqual(client.read_response().status, 200)
+
+    def test_max_connections(self):
+        self.max_connections("--threads", 1)
+
+    def test_max_connections_alone(self):
+        self.max_connections("--threads", 0)
+
+    def test_max_connections_many_loops(self):
+        self.max_connections("--threads", 3)

@@ -1,0 +1,284 @@
+"""Signals: SIGTERM and SIGINT drain, a second one stops at once, SIGHUP opens the logs again, SIGPIPE harms nobody."""
+import os
+import re
+import signal
+import threading
+import time
+
+from support import Closed, E2ETest, PATIENCE, make_request, wait_until, write_file
+
+
+class Drain(E2ETest):
+    threaded = True
+
+    def check_stopped(self, server, seconds=PATIENCE, expected=0):
+        server.wait_exit(seconds)
+        server.check_exit(expected)
+
+    def test_idle_server_stops(self):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            for threads in (0, 2):
+                server = self.hello("--threads", threads)
+                server.signal(number)
+                self.check_stopped(server, 8)
+
+    def test_idle_connections_close(self):
+        server = self.hello("--threads", 2)
+        clients = [server.connect() for _ in range(50)]
+        for client in clients[10:]:
+            self.assertEqual(client.request("GET", "/hello").status, 200)
+        server.signal(signal.SIGTERM)
+        for client in clients:
+            self.assertTrue(client.is_closed())
+            client.close()
+        self.check_stopped(server, 8)
+
+    def test_sleepers_are_answered(self):
+        for threads in (0, 2):
+            server = self.hello("--threads", threads)
+            clients = [server.connect() for _ in range(40)]
+            for client in clients:
+                client.send(make_request("GET", "/sleep/600"))
+            time.sleep(0.2)
+            begin = time.monotonic()
+            server.signal(signal.SIGTERM)
+            for client in clients:
+                response = client.read_response()
+                self.assertEqual((response.status, response.complete), (200, True))
+                self.assertTrue(response.has_option("close"), "the client is not told that this was the last")
+                self.assertTrue(client.is_closed())
+                client.close()
+            self.check_stopped(server)
+            self.assertLess(time.monotonic() - begin, 9)
+
+    def test_pipelined_requests_are_answered(self):
+        server = self.hello("--threads", 1)
+        with server.connect() as client:
+            client.send(make_request("GET", "/sleep/400") + make_request("GET", "/hello/a") + make_request("GET", "/hello/b"))
+            time.sleep(0.15)
+            server.signal(signal.SIGTERM)
+            self.assertEqual(client.read_response().status, 200)
+            # What was pipelined behind may be answered, or the connection is closed by the first: never half.
+            try:
+                while True:
+                    self.assertTrue(client.read_response().complete)
+            except Closed:
+                pass
+        self.check_stopped(server)
+
+    def test_nobody_new_is_served(self):
+        server = self.hello("--threads", 1)
+        with server.connect() as client:
+            client.send(make_request("GET", "/sleep/800"))
+            time.sleep(0.2)
+            server.signal(signal.SIGTERM)
+            time.sleep(0.2)
+            try:
+                with server.connect() as late:
+                    try:
+                        late.send(make_request("GET", "/hello"))
+                        late.read_response()
+                        self.fail("a new connection was served while draining")
+                    except (Closed, OSError):
+                        pass
+            except OSError:
+                pass
+            self.assertEqual(client.read_response().status, 200)
+        self.check_stopped(server)
+
+    def test_a_body_under_way_is_taken_whole(self):
+        server = self.hello("--threads", 1)
+        with server.connect() as client:
+            client.send(make_request("POST", "/echo", ["Content-Length: 60000"]) + b"x" * 20000)
+            time.sleep(0.2)
+            server.signal(signal.SIGTERM)
+            time.sleep(0.2)
+            client.send(b"y" * 40000)
+            response = client.read_response()
+            self.assertEqual(response.body, b"x" * 20000 + b"y" * 40000)
+            self.assertTrue(client.is_closed())
+        self.check_stopped(server)
+
+    def test_a_slow_download_ends_whole(self):
+        root = self.folder()
+        size = 12 << 20
+        write_file(f"{root}/big", b"z" * size)
+        server = self.httpd(root, "--threads", 1)
+        with server.connect(receive_buffer=65536) as client:
+            client.send(make_request("GET", "/big"))
+            client.read_head()
+            server.signal(signal.SIGTERM)
+            got = 0
+            while got < size:
+                data = client.read_bytes(min(1 << 20, size - got))
+                self.assertTrue(data, f"broken off at {got}")
+                got += len(data)
+                time.sleep(0.05)
+            self.assertTrue(client.is_closed())
+        self.check_stopped(server)
+
+    def test_the_deadline(self):
+        server = self.hello("--threads", 1, "--drain-timeout", "500ms")
+        with server.connect() as client:
+            client.send(make_request("GET", "/sleep/50000"))
+            time.sleep(0.2)
+            begin = time.monotonic()
+            server.signal(signal.SIGTERM)
+            self.check_stopped(server, 10)
+            self.assertGreaterEqual(time.monotonic() - begin, 0.4)
+            self.assertTrue(client.is_closed())
+
+    def test_a_second_signal_stops_at_once(self):
+        for first, second in ((signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGTERM), (signal.SIGTERM, signal.SIGINT)):
+            server = self.hello("--threads", 2)
+            with server.connect() as client:
+                client.send(make_request("GET", "/sleep/50000"))
+                time.sleep(0.2)
+                server.signal(first)
+                time.sleep(0.3)
+                self.assertIsNone(server.process.poll(), "did not wait for the request under way")
+                server.signal(second)
+                self.check_stopped(server, 6)  # the drain deadline is 10 s
+
+    def load(self, server, targets, stop, log):
+        """Requests one after the other on keep-alive connections; notes when each was sent and what came."""
+        while not stop.is_set():
+            try:
+                client = server.connect()
+            except OSError:
+                return
+            with client:
+                for i in range(50):
+                    method, target, body = targets[i % len(targets)]
+                    entry = {"target": target, "sent": None, "result": "nothing"}
+                    try:
+                        client.send(make_request(method, target, body=body))
+                        entry["sent"] = time.monotonic()
+                    except OSError:
+                        return
+                    log.append(entry)
+                    try:
+                        response = client.read_response()
+                        entry["result"] = "whole" if response.complete and response.status == 200 else repr(response)
+                        if body:
+                            self.assertEqual(response.body, body)
+                    except Closed:
+                        return
+                    except AssertionError as error:
+                        entry["result"] = str(error)
+                        return
+                    if response.has_option("close"):
+                        break
+
+    def drain_under_load(self, threads, accept):
+        server = self.hello("--threads", threads, "--accept", accept, "--workers", 2)
+        targets = [("GET", "/hello", b""), ("GET", "/sleep/300", b""), ("POST", "/echo", b"e" * 100000), ("GET", "/hash/x", b""),
+                   ("GET", "/hello/you", b""), ("GET", "/sleep/20", b"")]
+        stop = threading.Event()
+        log = []
+        joins = [self.in_background(self.load, server, targets[i % 3:] + targets, stop, log) for i in range(12)]
+        time.sleep(1.0)
+        signalled = time.monotonic()
+        server.signal(signal.SIGTERM)
+        self.check_stopped(server)
+        took = time.monotonic() - signalled
+        stop.set()
+        for join in joins:
+            join()
+        self.assertGreater(len(log), 50)
+        for entry in log:
+            if entry["sent"] < signalled:
+                self.assertEqual(entry["result"], "whole", entry)
+            else:
+                self.assertIn(entry["result"], ("whole", "nothing"), entry)
+        self.assertLess(took, 10)
+
+    def test_no_response_is_lost_under_load(self):
+        self.drain_under_load(2, "round-robin")
+
+    def test_no_response_is_lost_under_load_reuseport(self):
+        self.drain_under_load(2, "reuseport")
+
+    def test_no_response_is_lost_under_load_alone(self):
+        self.drain_under_load(0, "round-robin")
+
+
+class OtherSignals(E2ETest):
+    threaded = True
+
+    def test_hup_opens_the_logs_again(self):
+        root = self.folder()
+        write_file(f"{root}/site/a.txt", b"a")
+        log, moved, error_log = f"{root}/access.log", f"{root}/access.log.1", f"{root}/error.log"
+        server = self.httpd(f"{root}/site", "--access-log", log, "--threads", 2)
+        for i in range(20):
+            server.get(f"/a.txt?before-{i}")
+        os.rename(log, moved)
+        for i in range(20):
+            server.get(f"/a.txt?between-{i}")
+        server.signal(signal.SIGHUP)
+        wait_until(lambda: os.path.exists(log), "the log to be opened again")
+        for i in range(20):
+            server.get(f"/a.txt?after-{i}")
+        server.stop()
+        with open(moved) as file:
+            old = file.read()
+        with open(log) as file:
+            new = file.read()
+        self.assertEqual(len(re.findall("before-", old)), 20)
+        self.assertEqual(len(re.findall("after-", new)), 20)
+        self.assertEqual(len(re.findall("between-", old + new)), 20)
+
+    def test_hup_opens_the_error_log_again(self):
+        root = self.folder()
+        log = f"{root}/error.log"
+        server = self.hello("--threads", 1, "--log-level", "info")
+        server.signal(signal.SIGHUP)
+        time.sleep(0.2)
+        self.assertEqual(server.get("/hello").status, 200)
+        server.stop()
+        self.assertFalse(os.path.exists(log))
+
+    def test_hup_under_load(self):
+        root = self.folder()
+        write_file(f"{root}/site/a.txt", b"a")
+        server = self.httpd(f"{root}/site", "--access-log", f"{root}/access.log", "--threads", 2)
+        stop = threading.Event()
+        counts = []
+
+        def load():
+            with server.connect() as client:
+                count = 0
+                while not stop.is_set():
+                    self.assertEqual(client.request("GET", "/a.txt").body, b"a")
+                    count += 1
+                counts.append(count)
+
+        joins = [self.in_background(load) for _ in range(4)]
+        for i in range(10):
+            time.sleep(0.1)
+            os.rename(f"{root}/access.log", f"{root}/access.log.{i}")
+            server.signal(signal.SIGHUP)
+            wait_until(lambda: os.path.exists(f"{root}/access.log"), "the log to be opened again")
+        stop.set()
+        for join in joins:
+            join()
+        server.stop()
+        lines = 0
+        for name in os.listdir(root):
+            if name.startswith("access.log"):
+                with open(f"{root}/{name}") as file:
+                    for line in file:
+                        self.assertRegex(line, r'^127\.0\.0\.1 .*"GET /a\.txt HTTP/1\.1" 200 1 .*\d\n$')
+                        lines += 1
+        self.assertEqual(lines, sum(counts))
+
+    def test_pipe_is_ignored(self):
+        server = self.hello("--threads", 1)
+        server.signal(signal.SIGPIPE)
+        self.assertEqual(server.get("/hello").status, 200)
+        for _ in range(10):
+            client = server.connect()
+            client.send(make_request("GET", "/hello") * 1000)
+            client.reset()
+        self.assertEqual(server.get("/hello").status, 200)
