@@ -7,11 +7,11 @@
  * as it gets: no locks, and called from inside its loop, where the time is cached and costs no clock call. */
 #include "rill/core/base.h"
 #include "rill/core/sys.h"
+#include "rill/tests/support/random.h"
 #include "rill/timer/wheel.h"
 
 #include <event2/event.h>
 #include <event2/event_struct.h>
-#include <inttypes.h>
 #include <stdio.h>
 
 enum {
@@ -49,20 +49,12 @@ struct bench {
     int round;
 };
 
-static uint64_t random_next(uint64_t *state)
-{
-    uint64_t z = *state += 0x9e3779b97f4a7c15u;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
-}
-
 /* New timeouts and a new order before each operation, outside of what is measured. */
-static void draw(struct bench *bench, uint64_t *seed, uint32_t shortest_ms, uint32_t longest_ms)
+static void draw(struct bench *bench, struct test_random *random, uint32_t shortest_ms, uint32_t longest_ms)
 {
     for (size_t i = 0; i < bench->timers; i++) {
-        bench->timeouts_ms[i] = shortest_ms + (uint32_t)(random_next(seed) % (longest_ms - shortest_ms));
-        size_t other = (size_t)(random_next(seed) % (i + 1));
+        bench->timeouts_ms[i] = shortest_ms + (uint32_t)test_random_below(random, longest_ms - shortest_ms);
+        size_t other = test_random_below(random, i + 1);
         bench->order[i] = bench->order[other];
         bench->order[other] = (uint32_t)i;
     }
@@ -174,16 +166,16 @@ static void measure(struct bench *bench, enum operation operation)
 static void round_in_loop(evutil_socket_t fd, short what, void *arg)
 {
     struct bench *bench = arg;
-    uint64_t seed = 1 + (uint64_t)bench->round;
+    struct test_random random = {1 + (uint64_t)bench->round};
     (void)fd;
     (void)what;
 
     for (int operation = OP_ARM; operation < OP_EXPIRE; operation++) {
-        draw(bench, &seed, SHORTEST_MS, LONGEST_MS);
+        draw(bench, &random, SHORTEST_MS, LONGEST_MS);
         measure(bench, (enum operation)operation);
     }
     /* For libevent to expire timers, time must pass: arm them now, and let the caller wait. */
-    draw(bench, &seed, 1, SOON_MS);
+    draw(bench, &random, 1, SOON_MS);
     wheel_run(bench, OP_ARM);
     heap_run(bench, OP_ARM);
 }
