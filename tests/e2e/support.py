@@ -62,14 +62,17 @@ def server_environment():
 class Server:
     """One running program. PORT is its first TCP port, ADDRESSES all that it listens on."""
 
-    def __init__(self, name, *args, nofile=None, stdout=None, listen=("127.0.0.1:0",)):
+    def __init__(self, name, *args, nofile=None, stdout=None, listen=("127.0.0.1:0",), error_log=None):
         self.name = name
         self.stopped = False
         self.listen = list(listen)
         self.errors = tempfile.TemporaryFile()
+        self.error_log = error_log
         command = [program(name)]
         for address in self.listen:
             command += ["--listen", address]
+        if error_log:
+            command += ["--error-log", error_log]
         command += [str(arg) for arg in args]
         self.command = " ".join(command)
 
@@ -96,7 +99,11 @@ class Server:
 
     def stderr(self):
         self.errors.seek(0)
-        return self.errors.read().decode("utf-8", "replace")
+        text = self.errors.read()
+        if self.error_log and os.path.exists(self.error_log):
+            with open(self.error_log, "rb") as file:
+                text += file.read()
+        return text.decode("utf-8", "replace")
 
     @property
     def pid(self):

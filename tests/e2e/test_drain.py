@@ -209,7 +209,7 @@ class OtherSignals(E2ETest):
     def test_hup_opens_the_logs_again(self):
         root = self.folder()
         write_file(f"{root}/site/a.txt", b"a")
-        log, moved, error_log = f"{root}/access.log", f"{root}/access.log.1", f"{root}/error.log"
+        log, moved = f"{root}/access.log", f"{root}/access.log.1"
         server = self.httpd(f"{root}/site", "--access-log", log, "--threads", 2)
         for i in range(20):
             server.get(f"/a.txt?before-{i}")
@@ -230,14 +230,14 @@ class OtherSignals(E2ETest):
         self.assertEqual(len(re.findall("between-", old + new)), 20)
 
     def test_hup_opens_the_error_log_again(self):
-        root = self.folder()
-        log = f"{root}/error.log"
-        server = self.hello("--threads", 1, "--log-level", "info")
+        log = f"{self.folder()}/error.log"
+        server = self.hello("--threads", 1, "--log-level", "info", error_log=log)
+        with open(log) as file:
+            self.assertIn("listening on", file.read())
+        os.rename(log, log + ".1")
         server.signal(signal.SIGHUP)
-        time.sleep(0.2)
+        wait_until(lambda: os.path.exists(log), "the log to be opened again")
         self.assertEqual(server.get("/hello").status, 200)
-        server.stop()
-        self.assertFalse(os.path.exists(log))
 
     def test_hup_under_load(self):
         root = self.folder()
