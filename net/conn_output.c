@@ -14,6 +14,7 @@ enum {
     MAX_GATHER = 64,          /* iovec entries a sendmsg */
     DIRECT_SEND_BYTES = 4096, /* so much at once is not worth a copy when nothing waits before it */
     SENDFILE_BYTES = 2 << 20, /* a call */
+    SMALL_FILE_BYTES = 16384,
 };
 
 static struct rill_segment *segment_lease(struct rill_net *net)
