@@ -131,6 +131,16 @@ static inline struct rill_http_loop *rill_exchange_http(const struct rill_exchan
     return x->session->http;
 }
 
+/* context.c */
+
+/* Gives SERVER the configuration CONFIG with its defaults filled in. Returns 0, or -EINVAL: the Server field is too
+ * long. */
+RILL_WARN_UNUSED int rill_http_server_configure(struct rill_http_server *server,
+                                                const struct rill_http_server_config *config);
+
+/* Makes LOOP's context; ARG is the server. Returns 0 or -ENOMEM. */
+RILL_WARN_UNUSED int rill_http_loop_start(struct rill_loop *loop, void *arg);
+
 /* session.c */
 
 /* The callbacks of a connection that speaks HTTP. */
