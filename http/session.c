@@ -166,8 +166,13 @@ static void conclude(struct rill_exchange *x)
 {
     struct rill_session *session = x->session;
     if (RILL_UNLIKELY(x->aborted)) {
-        set_state(session, RILL_SESSION_CLOSING);
-        rill_conn_close(session->conn, RILL_CLOSE_LOCAL); /* releases it */
+        /* What was written still leaves, so that the client sees how far it got; that it is not whole shows in its
+         * framing, or, where the end of the connection is the end of the body, in the way it ends. */
+        bool framed = x->chunked || x->body_left != RILL_LENGTH_UNKNOWN;
+        release(x);
+        close_session(session, true);
+        if (!framed)
+            rill_conn_close(session->conn, RILL_CLOSE_LOCAL);
         return;
     }
     if (RILL_UNLIKELY(!x->body_done) && x->keep_alive && !session->closing && worth_discarding(x)) {
