@@ -59,7 +59,6 @@ int rill_http_server_configure(struct rill_http_server *server, const struct ril
     FILL_IN(own->net.max_input_bytes, (size_t)own->limits.max_header_bytes + (256 << 10));
     own->net.handler = &rill_session_handler;
     own->net.arg = server;
-    own->net.defer_accept = true;
     own->net.idle_timeout_ms = 0; /* sessions set deadlines of their own */
 
     const char *name = config->server_header ? config->server_header : "rill";
