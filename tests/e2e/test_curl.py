@@ -12,7 +12,7 @@ class Curl(SharedServerTest):
     def make_server(cls):
         cls.root = os.path.join(cls.class_folder, "root")
         cls.content = random.Random(9).randbytes(2 << 20)
-        write_file(f"{cls.root}/data.bin", cls.content)
+        write_file(f"{cls.root}/data.bin", cls.content, 1600000000)
         write_file(f"{cls.root}/index.html", b"<h1>home</h1>")
         write_file(f"{cls.root}/sub/index.html", b"<h1>sub</h1>")
         cls.hello_server = Server("rill-hello", "--threads", 2, "--max-body-bytes", "100m")
@@ -71,7 +71,7 @@ class Curl(SharedServerTest):
         self.curl("--etag-save", path, "-o", "/dev/null", self.url("/data.bin"))
         out = self.curl("--etag-compare", path, "-w", "%{http_code}", self.url("/data.bin"))
         self.assertEqual(out, b"304")
-        self.assertEqual(self.curl("-z", "2040-01-01", "-w", "%{http_code}", self.url("/data.bin")), b"304")
+        self.assertEqual(self.curl("-z", "1 Jan 2040 00:00:00 GMT", "-w", "%{http_code}", self.url("/data.bin")), b"304")
 
     def test_compressed_is_harmless(self):
         self.assertEqual(self.curl("--compressed", self.url("/data.bin")), self.content)
@@ -96,7 +96,7 @@ class Curl(SharedServerTest):
 
     def test_upload(self):
         self.assertEqual(self.curl("-X", "POST", "-T", f"{self.root}/data.bin", self.hello_url("/echo")), self.content)
-        self.assertEqual(self.curl("-T", f"{self.root}/data.bin", "-o", "/dev/null", "-w", "%{http_code}", self.url("/new.bin")), b"405")
+        self.assertEqual(self.curl("-T", f"{self.root}/index.html", "-o", "/dev/null", "-w", "%{http_code}", self.url("/new.bin")), b"405")
         self.assertFalse(os.path.exists(f"{self.root}/new.bin"))
 
     def test_form(self):

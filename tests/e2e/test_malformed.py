@@ -191,7 +191,7 @@ CHUNKED = [
 class Malformed(SharedServerTest):
     @classmethod
     def make_server(cls):
-        return Server("rill-hello", "--threads", 1, "--header-timeout", "5s", "--log-level", "warn")
+        return Server("rill-hello", "--threads", 1, "--header-timeout", "5s")
 
     def exchange(self, data, cuts):
         """Sends DATA and a good request behind it; returns the first response and whether the connection then

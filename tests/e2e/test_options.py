@@ -37,7 +37,7 @@ class Usage(E2ETest):
             (["--listen", "[::1"], "--listen"), (["--listen", "[::1]"], "--listen"), (["--listen", "unix:"], "--listen"),
             (["--listen", "unix:/" + "x" * 200], "--listen"), (["--accept", "nonsense"], "--accept"),
             (["--accept", ""], "--accept"), (["--backend", "kqueue"], "--backend"), (["--log-level", "loud"], "--log-level"),
-            (["--max-connections", "x"], "--max-connections"), (["--pin=1"], "--pin"), (["--help=1"], "--help"),
+            (["--max-connections", "x"], "--max-connections"), (["--pin=1"], "--pin"),
         ]
         for option in ("--idle-timeout", "--header-timeout", "--body-timeout", "--write-timeout", "--drain-timeout"):
             table += [([option, value], option) for value in ("", "x", "10", "10x", "-1s", "1.5s", "s", "1 s",
