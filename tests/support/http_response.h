@@ -1,16 +1,16 @@
-/* response.h - reads HTTP/1.1 responses, and believes nothing: what is not as RFC 9112 has it is wrong. */
-#ifndef RILL_TESTS_SUPPORT_RESPONSE_H
-#define RILL_TESTS_SUPPORT_RESPONSE_H
+/* http_response.h - reads HTTP/1.1 responses, and believes nothing: what is not as RFC 9112 has it is wrong. */
+#ifndef RILL_TESTS_SUPPORT_HTTP_RESPONSE_H
+#define RILL_TESTS_SUPPORT_HTTP_RESPONSE_H
 
 #include "rill/core/base.h"
 
-enum response_result {
-    RESPONSE_WHOLE,
-    RESPONSE_PART,      /* sound so far, and more is to come */
-    RESPONSE_MALFORMED, /* see `why` */
+enum http_response_result {
+    HTTP_RESPONSE_WHOLE,
+    HTTP_RESPONSE_PART,      /* sound so far, and more is to come */
+    HTTP_RESPONSE_MALFORMED, /* see `why` */
 };
 
-struct response {
+struct http_response {
     unsigned status;
     size_t length;          /* bytes of the whole, framing included */
     struct rill_slice head; /* status line and fields, with the blank line; where they came */
@@ -25,12 +25,12 @@ struct response {
 
 /* Reads one response to a request that was HEAD or not, from LENGTH bytes at BYTES. ENDED: nothing comes after them.
  * RESPONSE must be all zero or have been freed. */
-enum response_result response_read(const char *bytes, size_t length, bool to_head, bool ended,
-                                   struct response *response);
+enum http_response_result http_response_read(const char *bytes, size_t length, bool to_head, bool ended,
+                                             struct http_response *response);
 
 /* The value of the field NAME; `bytes` is NULL when there is none. COUNT, unless NULL, is how many there are. */
-struct rill_slice response_field(const struct response *response, const char *name, unsigned *count);
+struct rill_slice http_response_field(const struct http_response *response, const char *name, unsigned *count);
 
-void response_free(struct response *response);
+void http_response_free(struct http_response *response);
 
 #endif

@@ -1,13 +1,13 @@
-/* response.c - see response.h. */
-#include "response.h"
+/* http_response.c - see http_response.h. */
+#include "http_response.h"
 #include "rill/http/date.h"
 #include "rill/http/status.h"
 #include <stdlib.h>
 
-static enum response_result malformed(struct response *response, const char *why)
+static enum http_response_result malformed(struct http_response *response, const char *why)
 {
     response->why = why;
-    return RESPONSE_MALFORMED;
+    return HTTP_RESPONSE_MALFORMED;
 }
 
 /* The line at the start of TEXT without its CRLF; `bytes` is NULL when it is not whole, or holds a stray CR or LF. */
@@ -48,7 +48,7 @@ static const char *check_field(struct rill_slice line)
     return NULL;
 }
 
-static const char *check_status_line(struct rill_slice line, struct response *response)
+static const char *check_status_line(struct rill_slice line, struct http_response *response)
 {
     if (line.length < 13 || memcmp(line.bytes, "HTTP/1.1 ", 9) != 0 || line.bytes[12] != ' ')
         return "not a status line of HTTP/1.1";
@@ -65,7 +65,7 @@ static const char *check_status_line(struct rill_slice line, struct response *re
     return NULL;
 }
 
-struct rill_slice response_field(const struct response *response, const char *name, unsigned *count)
+struct rill_slice http_response_field(const struct http_response *response, const char *name, unsigned *count)
 {
     struct rill_slice rest = response->head, found = {NULL, 0};
     unsigned seen = 0;
@@ -86,13 +86,13 @@ struct rill_slice response_field(const struct response *response, const char *na
     return found;
 }
 
-static const char *check_framing(struct response *response)
+static const char *check_framing(struct http_response *response)
 {
     unsigned lengths, codings, dates, connections;
-    struct rill_slice length = response_field(response, "Content-Length", &lengths);
-    struct rill_slice coding = response_field(response, "Transfer-Encoding", &codings);
-    struct rill_slice date = response_field(response, "Date", &dates);
-    struct rill_slice connection = response_field(response, "Connection", &connections);
+    struct rill_slice length = http_response_field(response, "Content-Length", &lengths);
+    struct rill_slice coding = http_response_field(response, "Transfer-Encoding", &codings);
+    struct rill_slice date = http_response_field(response, "Date", &dates);
+    struct rill_slice connection = http_response_field(response, "Connection", &connections);
     int64_t seconds;
     if (lengths + codings > 1)
         return "framed twice";
@@ -120,7 +120,7 @@ static const char *check_framing(struct response *response)
     return NULL;
 }
 
-static void add_content(struct response *response, struct rill_slice bytes)
+static void add_content(struct http_response *response, struct rill_slice bytes)
 {
     char *grown = realloc(response->content, response->content_length + bytes.length + 1);
     if (!grown)
@@ -133,12 +133,12 @@ static void add_content(struct response *response, struct rill_slice bytes)
 }
 
 /* Chunks without extensions, and no trailer section: what Rill sends. */
-static enum response_result read_chunks(struct rill_slice *rest, struct response *response)
+static enum http_response_result read_chunks(struct rill_slice *rest, struct http_response *response)
 {
     for (;;) {
         struct rill_slice line = line_of(*rest);
         if (!line.bytes)
-            return rest->length < 20 ? RESPONSE_PART : malformed(response, "not a chunk size");
+            return rest->length < 20 ? HTTP_RESPONSE_PART : malformed(response, "not a chunk size");
         uint64_t size = 0;
         if (line.length == 0 || line.length > 15 || (line.bytes[0] == '0' && line.length > 1))
             return malformed(response, "not a chunk size");
@@ -153,20 +153,21 @@ static enum response_result read_chunks(struct rill_slice *rest, struct response
         add_content(response, data);
         skip(rest, data.length);
         if (data.length < size || rest->length < 2)
-            return RESPONSE_PART;
+            return HTTP_RESPONSE_PART;
         if (memcmp(rest->bytes, "\r\n", 2) != 0)
             return malformed(response, "a chunk is longer than it said");
         skip(rest, 2);
         if (size == 0)
-            return RESPONSE_WHOLE;
+            return HTTP_RESPONSE_WHOLE;
     }
 }
 
-static enum response_result read_content(struct rill_slice *rest, bool to_head, bool ended, struct response *response)
+static enum http_response_result read_content(struct rill_slice *rest, bool to_head, bool ended,
+                                              struct http_response *response)
 {
     add_content(response, (struct rill_slice){NULL, 0});
     if (to_head || rill_status_has_no_body(response->status))
-        return RESPONSE_WHOLE;
+        return HTTP_RESPONSE_WHOLE;
     if (response->chunked)
         return read_chunks(rest, response);
     if (response->announced == UINT64_MAX && !response->close)
@@ -177,18 +178,18 @@ static enum response_result read_content(struct rill_slice *rest, bool to_head, 
     add_content(response, data);
     skip(rest, data.length);
     if (response->announced == UINT64_MAX)
-        return ended ? RESPONSE_WHOLE : RESPONSE_PART;
-    return data.length == response->announced ? RESPONSE_WHOLE : RESPONSE_PART;
+        return ended ? HTTP_RESPONSE_WHOLE : HTTP_RESPONSE_PART;
+    return data.length == response->announced ? HTTP_RESPONSE_WHOLE : HTTP_RESPONSE_PART;
 }
 
-enum response_result response_read(const char *bytes, size_t length, bool to_head, bool ended,
-                                   struct response *response)
+enum http_response_result http_response_read(const char *bytes, size_t length, bool to_head, bool ended,
+                                             struct http_response *response)
 {
     struct rill_slice rest = {bytes, length}, line = line_of(rest);
     memset(response, 0, sizeof *response);
     if (!line.bytes) {
         size_t known = length < 9 ? length : 9;
-        return memcmp(bytes, "HTTP/1.1 ", known) == 0 ? RESPONSE_PART
+        return memcmp(bytes, "HTTP/1.1 ", known) == 0 ? HTTP_RESPONSE_PART
                                                       : malformed(response, "not a status line of HTTP/1.1");
     }
     const char *why = check_status_line(line, response);
@@ -196,7 +197,7 @@ enum response_result response_read(const char *bytes, size_t length, bool to_hea
         skip(&rest, line.length + 2);
         line = line_of(rest);
         if (!line.bytes)
-            return RESPONSE_PART;
+            return HTTP_RESPONSE_PART;
         why = line.length > 0 ? check_field(line) : NULL;
     }
     if (!why) {
@@ -206,12 +207,12 @@ enum response_result response_read(const char *bytes, size_t length, bool to_hea
     }
     if (why)
         return malformed(response, why);
-    enum response_result result = read_content(&rest, to_head, ended, response);
+    enum http_response_result result = read_content(&rest, to_head, ended, response);
     response->length = (size_t)(rest.bytes - bytes);
     return result;
 }
 
-void response_free(struct response *response)
+void http_response_free(struct http_response *response)
 {
     free(response->content);
     memset(response, 0, sizeof *response);
