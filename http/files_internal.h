@@ -29,9 +29,10 @@ struct rill_file_stamp {
     int64_t mtime_seconds, mtime_ns, ctime_seconds, ctime_ns;
 };
 
-/* One version of a file, ready to be sent. Made by a worker, then one loop's; constant. */
+/* One version of a file, ready to be sent. Made by a worker, then one loop's; constant but for the first two. */
 struct rill_resource {
     unsigned holders;
+    uint64_t read_ahead_ms;     /* when some of it was not in memory last; 0: never */
     struct rill_file_ref *file; /* NULL when the bytes are in memory */
     struct rill_buf *bytes;     /* NULL when they are not */
     struct rill_file_stamp stamp;

@@ -13,6 +13,7 @@ enum {
     COPY_BYTES = 4096,         /* contents that leave as one piece of memory with their head */
     PIECE_BYTES = 1024 * 1024, /* of a file, at a time */
     RETRY_MS = 10,             /* when the pool's queue is full */
+    UNSETTLED_MS = 1000,       /* after a read ahead; by then no page is still on its way */
 };
 
 /* A body on its way; in the exchange's arena. */
@@ -22,7 +23,6 @@ struct body {
     uint64_t sent;   /* of the current range */
     bool in_range;   /* its part header has been sent */
     bool read_ahead; /* the next piece is in memory: a worker has just read it */
-    bool cold;       /* some piece was not: look closely */
     bool has_multipart;
     struct rill_multipart multipart;
     char boundary[RILL_MULTIPART_BOUNDARY_LENGTH];
@@ -100,9 +100,11 @@ static void read_ahead(struct rill_exchange *x, struct body *body, uint64_t offs
 
 /* --- bodies --- */
 
-static bool in_memory(const struct rill_resource *resource, uint64_t offset, uint64_t length, bool cold)
+static bool in_memory(struct rill_exchange *x, const struct rill_resource *resource, uint64_t offset, uint64_t length)
 {
-    return resource->bytes || rill_page_cache_has(rill_file_ref_fd(resource->file), offset, length, cold);
+    uint64_t now_ms = rill_loop_now_ms(rill_exchange_loop(x));
+    bool unsettled = resource->read_ahead_ms > 0 && now_ms - resource->read_ahead_ms < UNSETTLED_MS;
+    return resource->bytes || rill_page_cache_has(rill_file_ref_fd(resource->file), offset, length, unsettled);
 }
 
 /* Sends LENGTH bytes, which are in memory, from OFFSET on. Returns 0 or a negative errno. */
@@ -145,8 +147,8 @@ static int send_piece(struct rill_exchange *x, struct body *body)
         rill_exchange_on_room(x, pump, body);
         return 0;
     }
-    if (!body->read_ahead && !in_memory(body->resource, offset, piece, body->cold)) {
-        body->cold = true;
+    if (!body->read_ahead && !in_memory(x, body->resource, offset, piece)) {
+        body->resource->read_ahead_ms = rill_loop_now_ms(rill_exchange_loop(x));
         read_ahead(x, body, offset, piece);
         return 0;
     }
@@ -206,7 +208,6 @@ static struct body *body_new(struct rill_exchange *x, struct rill_resource *reso
 static void send_whole(struct rill_exchange *x, struct rill_resource *resource)
 {
     uint64_t size = resource->stamp.size;
-    struct rill_file_ref *file = resource->file;
     bool is_head = rill_exchange_method(x) == RILL_METHOD_HEAD;
     rill_exchange_set_fields(x, (struct rill_slice){resource->text, resource->fields_length});
     if (RILL_LIKELY(resource->bytes && size <= COPY_BYTES)) {
@@ -214,8 +215,7 @@ static void send_whole(struct rill_exchange *x, struct rill_resource *resource)
         return;
     }
     struct body *body = NULL;
-    if (!is_head && !resource->bytes && size > 0 &&
-        (size > PIECE_BYTES || !rill_page_cache_has(rill_file_ref_fd(file), 0, size, false))) {
+    if (!is_head && size > 0 && (size > PIECE_BYTES || !in_memory(x, resource, 0, size))) {
         body = body_new(x, resource, &(struct rill_range){0, size}, 1);
         if (!body) {
             rill_exchange_set_fields(x, (struct rill_slice){NULL, 0});
