@@ -5,8 +5,6 @@ from support import E2ETest, make_request, wait_until
 
 
 class Descriptors(E2ETest):
-    serial = True
-
     def crowd(self, server, count):
         clients = []
         for _ in range(count):

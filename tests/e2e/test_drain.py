@@ -28,17 +28,10 @@ class Drain(E2ETest):
         for client in clients[10:]:
             self.assertEqual(client.request("GET", "/hello").status, 200)
         server.signal(signal.SIGTERM)
-        for client in clients[10:]:
+        for client in clients:
             self.assertTrue(client.is_closed())
             client.close()
         self.check_stopped(server, 8)
-        for client in clients[:10]:  # sent nothing: the system may not have shown them to the server yet
-            try:
-                client.send(make_request("GET", "/hello"))
-            except OSError:
-                continue
-            self.assertTrue(client.is_closed())
-            client.close()
 
     def test_sleepers_are_answered(self):
         for threads in (0, 2):

@@ -385,6 +385,55 @@ class Site(SharedServerTest):
         self.assertEqual(self.get("/digits.txt", "Range: bytes=0-9", f"If-Match: {etag}").status, 206)
 
 
+class Options(E2ETest):
+    def test_index_of_another_name(self):
+        root = self.folder()
+        write_file(f"{root}/index.html", b"index")
+        write_file(f"{root}/start.html", b"start")
+        self.assertEqual(self.httpd(root, "--index", "start.html").get("/").body, b"start")
+        self.assertEqual(self.httpd(root, "--index", "nothing.html").get("/").status, 403)
+        self.assertEqual(self.httpd(root, "--index", "").get("/").status, 403)
+        self.assertEqual(self.httpd(root, "--index", "").get("/index.html").body, b"index")
+
+    def test_table_of_types(self):
+        root = self.folder()
+        for name in ("a.cow", "a.txt", "a.none"):
+            write_file(f"{root}/{name}", b"x")
+        table = f"{self.folder()}/types"
+        write_file(table, b"# a comment\nanimal/cow\tcow calf\n\ntext/other txt\n")
+        server = self.httpd(root, "--mime-types", table)
+        self.assertEqual(server.get("/a.cow").header("Content-Type"), "animal/cow")
+        self.assertRegex(server.get("/a.txt").header("Content-Type"), "^text/other(;|$)")
+        self.assertEqual(server.get("/a.none").header("Content-Type"), "application/octet-stream")
+
+    def test_small_cache(self):
+        root = self.folder()
+        for i in range(50):
+            write_file(f"{root}/{i}", bytes([65 + i % 26]) * 10000)
+        server = self.httpd(root, "--cache-bytes", "64k", "--threads", 1)
+        with server.connect() as client:
+            for i in list(range(50)) * 3:
+                self.assertEqual(client.request("GET", f"/{i}").body, bytes([65 + i % 26]) * 10000)
+
+    def test_files_beyond_four_gigabytes(self):
+        root = self.folder()
+        size = 10_000_000_000
+        with open(f"{root}/huge", "wb") as file:
+            file.truncate(size)
+            file.seek(5_000_000_000)
+            file.write(b"middle")
+            file.seek(size - 3)
+            file.write(b"end")
+        server = self.httpd(root, "--threads", 1)
+        self.assertEqual(server.get("/huge", method="HEAD").header("Content-Length"), str(size))
+        self.assertEqual(server.get("/huge", ["Range: bytes=5000000000-5000000005"]).body, b"middle")
+        self.assertEqual(server.get("/huge", ["Range: bytes=-3"]).body, b"end")
+        response = server.get("/huge", ["Range: bytes=9999999990-"])
+        self.assertEqual(response.header("Content-Range"), f"bytes 9999999990-9999999999/{size}")
+        parts = server.get("/huge", ["Range: bytes=5000000000-5000000005,9999999997-"])
+        self.assertTrue(b"middle" in parts.body and b"end" in parts.body)
+
+
 class Listing(E2ETest):
     def test_listing(self):
         root = self.folder()

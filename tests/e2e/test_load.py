@@ -43,7 +43,7 @@ class Load(E2ETest):
         for options in (("-H",), ("-B", "-t", "POST"), ("-X", "-w", "10", "-y", "20", "-n", "1", "-z", "32")):
             server = self.hello("--threads", 1, "--header-timeout", "3s", "--body-timeout", "3s", "--write-timeout", "3s")
             target = "/echo" if "-B" in options else "/hello"
-            out = self.tool("slowhttptest", "-c", 300, "-r", 300, "-i", 1, "-l", 4, "-p", 2, *options, "-u",
+            out = self.tool("slowhttptest", "-c", 300, "-r", 300, "-i", 1, "-l", 3, "-p", 2, *options, "-u",
                             f"http://127.0.0.1:{server.port}{target}")
             plain = re.sub(r"\x1b\[[0-9;]*m", "", out)
             self.assertNotRegex(plain, r"service available:\s+NO", options)

@@ -5,27 +5,28 @@ import statistics
 import threading
 import time
 
-from support import E2ETest, make_request, sanitizer
+from support import E2ETest, make_request, wait_until
 
 SIZE = 96 << 20
 
 
 def evict(path):
-    """Puts the file out of the page cache. Returns whether that worked."""
+    """Puts the file out of the page cache. Returns whether at least half of it has gone: pages that a socket still
+    refers to, or that wait in a CPU's list, stay."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         buffer = bytearray(4096)
-        for offset in range(0, SIZE, SIZE // 16):
+        gone = 0
+        for offset in range(0, SIZE, SIZE // 64):
             try:
                 os.preadv(descriptor, [buffer], offset, os.RWF_NOWAIT)
-                return False
             except BlockingIOError:
-                pass
-            except OSError:
-                return False
-        return True
+                gone += 1
+        return gone >= 32
+    except OSError:
+        return False
     finally:
         os.close(descriptor)
 
@@ -80,7 +81,7 @@ class PageCache(E2ETest):
             found = []
             for _ in range(max(rounds, 1)):
                 if name == "cold":
-                    self.assertTrue(evict(f"{root}/large"))
+                    wait_until(lambda: evict(f"{root}/large"), "the file to leave the page cache", 5)
                 elif name == "warm":
                     with open(f"{root}/large", "rb") as file:
                         while file.read(1 << 20):

@@ -206,6 +206,29 @@ class Handlers(SharedServerTest):
         self.assertEqual(self.server.get("/hello").status, 200)
 
 
+class FullPool(E2ETest):
+    threaded = True
+
+    def test_a_full_queue_refuses(self):
+        """503 with Retry-After instead of growing; what has room is answered, and the server goes on."""
+        server = self.hello("--threads", 2, "--workers", 1, "--worker-queue", 1)
+        clients = [server.connect() for _ in range(100)]
+        seen = {200: 0, 503: 0}
+        for _ in range(5):
+            for client in clients:
+                client.send(make_request("GET", "/hash/x"))
+            for client in clients:
+                response = client.read_response()
+                self.assertIn(response.status, seen)
+                seen[response.status] += 1
+                if response.status == 503:
+                    self.assertIsNotNone(response.header("Retry-After"))
+        self.assertGreater(seen[200], 0)
+        for client in clients:
+            client.close()
+        self.assertEqual(server.get("/hash/x").status, 200)
+
+
 class Bodies(SharedServerTest):
     @classmethod
     def make_server(cls):
@@ -373,6 +396,8 @@ class Limits(E2ETest):
         self.assertEqual(server.get("/hello/" + "a" * 4000).status, 200)
         self.assertEqual(server.get("/hello/" + "a" * 20000).status, 414)
 
+
+class Timeouts(E2ETest):
     def test_header_timeout(self):
         server = self.hello("--header-timeout", "400ms", "--threads", 1)
         for data in (b"G", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: test\r\n", b"\r\nGET"):

@@ -104,6 +104,43 @@ class Slow(E2ETest):
         self.assertFalse(crowd.open)
 
 
+class Fairness(E2ETest):
+    serial = True
+
+    def test_an_endless_pipeline_leaves_others_their_turn(self):
+        server = self.hello("--threads", 1)
+        calm = statistics.median(latencies(server, 200))
+        stop = []
+
+        def flood():
+            piece = make_request("GET", "/hello") * 2000
+            with server.connect() as client:
+                client.socket.setblocking(False)
+                with selectors.DefaultSelector() as selector:
+                    selector.register(client.socket, selectors.EVENT_READ | selectors.EVENT_WRITE)
+                    view = memoryview(piece)
+                    while not stop:
+                        for unused, events in selector.select(0.1):
+                            if events & selectors.EVENT_READ:
+                                self.assertTrue(client.socket.recv(1 << 20))
+                            if events & selectors.EVENT_WRITE:
+                                try:
+                                    view = view[client.socket.send(view):] or memoryview(piece)
+                                except BlockingIOError:
+                                    pass
+
+        join = self.in_background(flood)
+        time.sleep(0.3)
+        try:
+            busy = latencies(server, 100)
+        finally:
+            stop.append(True)
+        join()
+        print(f"     median latency: {calm * 1e6:.0f} us alone, {statistics.median(busy) * 1e6:.0f} us beside an endless pipeline, "
+              f"worst {max(busy) * 1e6:.0f} us")
+        self.assertLess(statistics.median(busy), 0.5)
+
+
 class Stalled(E2ETest):
     serial = True
 
