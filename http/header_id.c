@@ -21,7 +21,7 @@ const uint8_t rill_header_slots[1 << RILL_HEADER_SLOT_BITS] = {
 enum rill_header_id rill_header_id_of(struct rill_slice name)
 {
     /* A copy, because the look-up reads eight bytes whatever the length, and takes the bytes to be a token. */
-    char copy[sizeof(rill_header_entries[0].name)] = {0};
+    char copy[32] = {0};
     if (name.length == 0 || name.length > sizeof(copy) ||
         rill_byte_run(name.bytes, name.length, RILL_BYTE_TOKEN) != name.length)
         return RILL_HEADER_OTHER;

@@ -64,8 +64,12 @@ void rill_parser_init(struct rill_parser *parser, const struct rill_parser_limit
 
 void rill_parser_reset(struct rill_parser *parser)
 {
-    const size_t first = offsetof(struct rill_parser, state);
-    memset((char *)parser + first, 0, offsetof(struct rill_parser, headers) - first);
+    /* In three pieces because compilers make a loop of one this large, which takes longer to start than to run. */
+    char *first = (char *)parser + offsetof(struct rill_parser, state);
+    const size_t length = offsetof(struct rill_parser, headers) - offsetof(struct rill_parser, state);
+    memset(first, 0, length / 3);
+    memset(first + length / 3, 0, length / 3);
+    memset(first + length / 3 * 2, 0, length - length / 3 * 2);
     parser->max_body_bytes = parser->limits->max_body_bytes;
 }
 

@@ -96,8 +96,7 @@ struct rill_parser_field {
     uint32_t value_offset;
     uint32_t value_length;
     uint16_t name_length;
-    uint8_t id; /* enum rill_header_id */
-    uint8_t reserved;
+    uint16_t id; /* enum rill_header_id */
 };
 
 /* To be read by the caller, written by the parser alone. Fields of a request mean something from RILL_PARSE_HEAD on. */

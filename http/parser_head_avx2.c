@@ -58,10 +58,35 @@ static inline __m256i load(const char *bytes)
     return _mm256_loadu_si256((const __m256i *)(const void *)bytes);
 }
 
-/* The first of the next bytes that STOPS marks. Near END the thirty-two bytes before END are looked at instead:
- * reading behind END is not allowed, reading again before P is. */
-#define SCAN(p, begin, end, stops)                                                                                     \
-    (void)(begin);                                                                                                     \
+/* Sixty-four bytes in two vectors. Where fewer are left, the last vector ends at END and overlaps what was looked at
+ * before: reading behind END is not allowed. */
+static inline __attribute__((always_inline)) void look_at(const char *p, const char *end, uint64_t *token,
+                                                          uint64_t *value)
+{
+    ptrdiff_t left = end - p;
+    if (RILL_LIKELY(left >= 64)) {
+        __m256i low = load(p);
+        __m256i high = load(p + 32);
+        *token = token_stops(low) | (uint64_t)token_stops(high) << 32;
+        *value = value_stops(low) | (uint64_t)value_stops(high) << 32;
+        return;
+    }
+    uint64_t behind = ~UINT64_C(0) << left;
+    __m256i last = load(end - 32);
+    if (left >= 32) {
+        __m256i low = load(p);
+        *token = token_stops(low) | (uint64_t)token_stops(last) << (left - 32) | behind;
+        *value = value_stops(low) | (uint64_t)value_stops(last) << (left - 32) | behind;
+    } else {
+        *token = (uint64_t)token_stops(last) >> (32 - left) | behind;
+        *value = (uint64_t)value_stops(last) >> (32 - left) | behind;
+    }
+}
+
+#include "rill/http/parser_window_internal.h"
+
+/* The first byte from P on whose bit STOPS sets. */
+#define SCAN(p, end, stops)                                                                                            \
     for (; RILL_LIKELY((end) - (p) >= 32); (p) += 32) {                                                                \
         uint32_t mask = stops(load(p));                                                                                \
         if (RILL_LIKELY(mask != 0))                                                                                    \
@@ -74,29 +99,18 @@ static inline __m256i load(const char *bytes)
     }                                                                                                                  \
     return (end)
 
-static inline const char *scan_token(const char *p, const char *begin, const char *end)
+static inline const char *scan_target(const char *p, const char *end)
 {
-    SCAN(p, begin, end, token_stops);
+    SCAN(p, end, target_stops);
 }
 
-static inline const char *scan_value(const char *p, const char *begin, const char *end)
+static inline const char *scan_host(const char *p, const char *end)
 {
-    SCAN(p, begin, end, value_stops);
-}
-
-static inline const char *scan_target(const char *p, const char *begin, const char *end)
-{
-    SCAN(p, begin, end, target_stops);
-}
-
-static inline const char *scan_host(const char *p, const char *begin, const char *end)
-{
-    SCAN(p, begin, end, host_stops);
+    SCAN(p, end, host_stops);
 }
 
 #define RILL_HEAD_FUNCTION rill_parser_head_avx2
 #define RILL_HEAD_MIN_BYTES 32
-#define RILL_HEAD_VALUE_FROM_LINE 0
 #include "rill/http/parser_head_internal.h"
 
 #if defined(__clang__)

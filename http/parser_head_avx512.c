@@ -37,59 +37,40 @@ static inline uint64_t not_in(__m512i v, char classes)
     return _mm512_testn_epi8_mask(classes_of(v), _mm512_set1_epi8(classes)) | _mm512_movepi8_mask(v);
 }
 
-static inline uint64_t value_stops(__m512i v)
+static inline __attribute__((always_inline)) void look_at(const char *p, const char *end, uint64_t *token,
+                                                          uint64_t *value)
 {
-    uint64_t ascii = ~_mm512_movepi8_mask(v);
-    return _mm512_test_epi8_mask(classes_of(v), _mm512_set1_epi8(RILL_BYTE_CONTROL)) & ascii;
+    __m512i v = load(p, end);
+    __m512i classes = classes_of(v);
+    uint64_t high = _mm512_movepi8_mask(v);
+    *token = _mm512_testn_epi8_mask(classes, _mm512_set1_epi8(RILL_BYTE_TOKEN)) | high;
+    *value = _mm512_test_epi8_mask(classes, _mm512_set1_epi8(RILL_BYTE_CONTROL)) & ~high;
 }
 
-static inline uint64_t token_stops(__m512i v)
-{
-    return not_in(v, RILL_BYTE_TOKEN);
-}
+#include "rill/http/parser_window_internal.h"
 
-static inline uint64_t target_stops(__m512i v)
+/* The first byte from P on that is in none of CLASSES; END at the latest, for a zero is in none. */
+static inline const char *scan_class(const char *p, const char *end, char classes)
 {
-    return not_in(v, RILL_BYTE_TARGET);
-}
-
-static inline uint64_t host_stops(__m512i v)
-{
-    return not_in(v, RILL_BYTE_HOST);
-}
-
-/* The first of the next bytes that STOPS marks; END among them. */
-#define SCAN(p, begin, end, stops)                                                                                     \
-    (void)(begin);                                                                                                     \
-    for (;; (p) += 64) {                                                                                               \
-        uint64_t mask = stops(load(p, end));                                                                           \
-        if (RILL_LIKELY(mask != 0))                                                                                    \
-            return (p) + __builtin_ctzll(mask);                                                                        \
+    for (;; p += 64) {
+        uint64_t mask = not_in(load(p, end), classes);
+        if (RILL_LIKELY(mask != 0))
+            return p + __builtin_ctzll(mask);
     }
-
-static inline const char *scan_token(const char *p, const char *begin, const char *end)
-{
-    SCAN(p, begin, end, token_stops);
 }
 
-static inline const char *scan_value(const char *p, const char *begin, const char *end)
+static inline const char *scan_target(const char *p, const char *end)
 {
-    SCAN(p, begin, end, value_stops);
+    return scan_class(p, end, RILL_BYTE_TARGET);
 }
 
-static inline const char *scan_target(const char *p, const char *begin, const char *end)
+static inline const char *scan_host(const char *p, const char *end)
 {
-    SCAN(p, begin, end, target_stops);
-}
-
-static inline const char *scan_host(const char *p, const char *begin, const char *end)
-{
-    SCAN(p, begin, end, host_stops);
+    return scan_class(p, end, RILL_BYTE_HOST);
 }
 
 #define RILL_HEAD_FUNCTION rill_parser_head_avx512
 #define RILL_HEAD_MIN_BYTES 0
-#define RILL_HEAD_VALUE_FROM_LINE 1
 #include "rill/http/parser_head_internal.h"
 
 #if defined(__clang__)

@@ -3,131 +3,90 @@
  *
  *   RILL_HEAD_FUNCTION             the name of the function
  *   RILL_HEAD_MIN_BYTES            heads and limits smaller than this go to the portable function
- *   scan_token(p, begin, end)      the first byte from P on that is no tchar
- *   scan_value(p, begin, end)      ... that no field value may hold: the CR of a sound line
- *   scan_target(p, begin, end)     ... that needs a look in a target
- *   scan_host(p, begin, end)       ... that is no plain character of a host name
- *   RILL_HEAD_VALUE_FROM_LINE      1 when a look at the whole line is as cheap as one at its value
+ *   struct head_window             what the scans remember of the bytes they looked at; see head_window_open()
+ *   scan_token(window, p)          the first byte from P on that is no tchar
+ *   scan_value(window, p)          ... that no field value may hold: the CR of a sound line
+ *   scan_target(p, end)            ... that needs a look in a target
+ *   scan_host(p, end)              ... that is no plain character of a host name
  *
- * where each gives END when there is none, reads nothing outside [begin, end), and may count on RILL_HEAD_MIN_BYTES
- * lying there. One source, so that the ways cannot differ in what they accept; compiled whole, so that no call is made
- * for a token.
+ * where each gives END (that of the window is the head's) when there is none, reads nothing before the head or from END
+ * on, and may count on RILL_HEAD_MIN_BYTES lying between. One source, so that the ways cannot differ in what they
+ * accept; compiled whole, so that no call is made for a token.
  *
- * Every line is taken in one pass. Whatever is not exactly as it should be leads to rill_parser_line_broken(), which
- * takes its time to find out why. */
+ * Every line is taken in one pass, by code that only knows how it should be. Whatever is not exactly so, or not yet
+ * complete, goes to the slow ways of parser_line.c, which find out. */
 
-/* The method of the line at LINE; its end is returned. */
-static inline const char *head_method(struct rill_parser *parser, const char *bytes, const char *line, const char *end)
+/* A request line of the usual kind: a method other than CONNECT, a path without escapes, HTTP/1.1. Returns the line
+ * behind it; NULL for any other, with nothing changed. */
+static inline const char *head_request_line(struct rill_parser *parser, struct head_window *window, const char *bytes,
+                                            const char *line, const char *end)
 {
-    if (RILL_LIKELY(end - line >= 4 && memcmp(line, "GET ", 4) == 0)) {
-        parser->method = RILL_METHOD_GET;
-        parser->method_length = 3;
-        return line + 3;
-    }
-    const char *p = scan_token(line, bytes, end);
-    struct rill_slice name = {line, (size_t)(p - line)};
-    parser->method = (uint8_t)rill_method_of(name);
-    parser->method_length = (uint32_t)name.length;
-    return p;
-}
-
-/* A target in origin-form that begins at TARGET; its end is returned, or NULL with *REASON set. */
-static inline const char *head_origin(struct rill_parser *parser, const char *bytes, const char *target,
-                                      const char *end, const char **reason)
-{
-    const char *query = NULL;
-    const char *p = target;
-    for (;;) {
-        p = scan_target(p, bytes, end);
-        if (RILL_LIKELY(p < end && *p == ' '))
-            break;
-        *reason = "byte not allowed in a request target";
-        if (p == end)
+    enum rill_method method = RILL_METHOD_GET;
+    const char *target = line + 4;
+    if (RILL_UNLIKELY(end - line < 16 || memcmp(line, "GET ", 4) != 0)) {
+        const char *method_end = scan_token(window, line);
+        if (method_end == line || end - method_end < 2 || *method_end != ' ')
             return NULL;
-        if (*p == '?') {
-            query = query == NULL ? p : query;
-            p++;
-        } else if (*p == '%') {
-            *reason = "bad percent-encoding in the request target";
-            if (end - p < 3 || rill_hex_value(p[1]) < 0 || rill_hex_value(p[2]) < 0 || (p[1] == '0' && p[2] == '0'))
-                return NULL;
-            parser->target_escaped = true;
-            p += 3;
-        } else if (*p == '\\' && query != NULL) {
-            p++;
-        } else {
+        struct rill_slice name = {line, (size_t)(method_end - line)};
+        method = rill_method_of(name);
+        target = method_end + 1;
+        if (method == RILL_METHOD_CONNECT)
             return NULL;
-        }
     }
-    const char *path_end = query == NULL ? p : query;
-    parser->has_query = query != NULL;
-    parser->path_offset = (uint32_t)(target - bytes);
-    parser->path_length = (uint32_t)(path_end - target);
-    parser->query_offset = (uint32_t)(path_end - bytes) + (query != NULL);
-    parser->query_length = (uint32_t)(p - bytes) - parser->query_offset;
-    return p;
-}
-
-/* The request line at LINE. The line behind it is returned; NULL when it is not complete or not sound, with *RESULT
- * set. */
-static inline const char *head_request_line(struct rill_parser *parser, const char *bytes, const char *line,
-                                            const char *end, enum rill_parse_result *result)
-{
-    const char *reason = "malformed request line";
-    uint16_t status = 400;
-    if (RILL_UNLIKELY(line == bytes && end - line >= 2 && line[0] == '\r' && line[1] == '\n')) {
-        line += 2;
-        parser->request_offset = 2;
-    }
-    if ((size_t)(end - line) > parser->limits->max_request_line_bytes)
-        end = line + parser->limits->max_request_line_bytes;
-
-    const char *target = head_method(parser, bytes, line, end);
-    if (RILL_UNLIKELY(target == line || target == end || *target != ' '))
-        goto broken;
-    target++;
-    const char *p = target;
-    bool is_origin = target < end && *target == '/' && parser->method != RILL_METHOD_CONNECT;
-    if (RILL_LIKELY(is_origin)) {
-        p = head_origin(parser, bytes, target, end, &reason);
-        if (RILL_UNLIKELY(p == NULL))
-            goto broken;
-    } else {
-        while (p < end && (uint8_t)(*p - 0x21) < 0x5e)
-            p++;
-        if (p == end || *p != ' ')
-            goto broken;
-    }
-    parser->target_offset = (uint32_t)(target - bytes);
-    parser->target_length = (uint32_t)(p - target);
-    p++;
-    if (RILL_LIKELY(end - p >= 10 && memcmp(p, "HTTP/1.1\r\n", 10) == 0))
-        parser->version_minor = 1;
-    else if (!rill_parser_version(parser, p, end, &status, &reason))
-        goto broken;
-    if (!is_origin && !rill_parser_take_target(parser, bytes)) {
-        *result = RILL_PARSE_ERROR;
+    if (RILL_UNLIKELY(*target != '/'))
         return NULL;
+    const char *query = NULL;
+    const char *target_end = scan_target(target + 1, end);
+    while (RILL_UNLIKELY(target_end < end && *target_end == '?')) {
+        query = query == NULL ? target_end : query;
+        target_end = scan_target(target_end + 1, end);
+    }
+    if (RILL_UNLIKELY(end - target_end < 11 || memcmp(target_end, " HTTP/1.", 8) != 0 ||
+                      memcmp(target_end + 7, ".1\r\n", 4) != 0 ||
+                      (size_t)(target_end + 11 - line) > parser->limits->max_request_line_bytes))
+        return NULL;
+
+    parser->method = (uint8_t)method;
+    parser->method_length = (uint32_t)(target - line) - 1;
+    parser->version_minor = 1;
+    uint32_t offset = (uint32_t)(target - bytes);
+    uint32_t length = (uint32_t)(target_end - target);
+    parser->target_offset = offset;
+    parser->target_length = length;
+    parser->path_offset = offset;
+    parser->path_length = length;
+    if (query != NULL) {
+        parser->has_query = true;
+        parser->path_length = (uint32_t)(query - target);
+        parser->query_offset = (uint32_t)(query + 1 - bytes);
+        parser->query_length = (uint32_t)(target_end - query) - 1;
     }
     rill_parser_enter(parser, RILL_PARSER_HEADERS);
-    return p + 10;
-
-broken:
-    *result = rill_parser_line_broken(parser, bytes, line, end, status, reason);
-    return NULL;
+    return target_end + 11;
 }
 
-/* Whether the host of LENGTH bytes at HOST is sound; the common kinds without a call. */
-static inline bool head_host_is_sound(const char *host, size_t length, const char *bytes, const char *end)
+/* Whether the COUNT bytes before END are digits; COUNT is at most four, and eight bytes before END may be read. */
+static inline bool head_is_digits(const char *end, size_t count)
+{
+    uint64_t word = rill_load64(end - 8);
+    uint64_t others = ~UINT64_C(0) >> (8 * count); /* the lower bytes: those before the digits */
+    word = (word & ~others) | (others & UINT64_C(0x3030303030303030));
+    return ((word | (word + UINT64_C(0x4646464646464646)) | (word - UINT64_C(0x3030303030303030))) &
+            UINT64_C(0x8080808080808080)) == 0;
+}
+
+/* Whether the host of LENGTH bytes at HOST is sound; names, with or without a port, without a call. */
+static inline bool head_host_is_sound(const char *host, size_t length, const char *end)
 {
     const char *host_end = host + length;
-    const char *p = scan_host(host, bytes, end);
-    if (RILL_LIKELY(p > host && host_end - p <= 5 && *p == ':')) {
-        while (++p < host_end && rill_byte_is_digit(*p))
-            ;
-    }
+    const char *p = scan_host(host, end);
+    if (RILL_LIKELY(p == host_end))
+        return true; /* also when empty: head_complete() sees to that */
+    size_t digits = (size_t)(host_end - p) - 1;
+    if (RILL_LIKELY(p > host && *p == ':' && digits <= 4 && head_is_digits(host_end, digits)))
+        return true;
     struct rill_slice slice = {host, length};
-    return p == host_end || length == 0 || rill_host_check(slice) == 0;
+    return rill_host_check(slice) == 0;
 }
 
 /* Acts on a field that decides about routing or framing. False when the request fails by it. */
@@ -140,7 +99,7 @@ static inline bool head_field_matters(struct rill_parser *parser, const char *by
         (void)rill_parser_fail(parser, 400, "more than one Host");
         return false;
     }
-    if (RILL_UNLIKELY(!head_host_is_sound(bytes + field->value_offset, field->value_length, bytes, end))) {
+    if (RILL_UNLIKELY(!head_host_is_sound(bytes + field->value_offset, field->value_length, end))) {
         (void)rill_parser_fail(parser, 400, "malformed Host");
         return false;
     }
@@ -151,76 +110,100 @@ static inline bool head_field_matters(struct rill_parser *parser, const char *by
     return true;
 }
 
+/* The blank line came. The usual kind of request, without content or conditions to weigh, is judged here. */
+static inline enum rill_parse_result head_complete(struct rill_parser *parser, uint32_t head_length)
+{
+    const uint64_t weighty = (uint64_t)1 << RILL_HEADER_CONTENT_LENGTH | (uint64_t)1 << RILL_HEADER_TRANSFER_ENCODING |
+                             (uint64_t)1 << RILL_HEADER_EXPECT | (uint64_t)1 << RILL_HEADER_UPGRADE;
+    if (RILL_UNLIKELY((parser->present & weighty) != 0 || parser->authority_length == 0 || parser->version_minor == 0 ||
+                      !rill_parser_has(parser, RILL_HEADER_HOST)))
+        return rill_parser_head_complete(parser, head_length);
+    parser->head_length = head_length;
+    parser->keep_alive = !parser->connection_close;
+    rill_parser_enter(parser, RILL_PARSER_DONE);
+    return RILL_PARSE_HEAD;
+}
+
+/* The number of a field's name. Short names want eight bytes to read, which the last lines of a tiny head lack. */
+static inline unsigned head_lookup(const char *name, size_t length, const char *end)
+{
+    if (RILL_UNLIKELY(end - name < 8)) {
+        struct rill_slice slice = {name, length};
+        return rill_header_id_of(slice);
+    }
+    return rill_header_lookup(name, length);
+}
+
 /* Field lines from LINE on, up to the blank one. */
-static inline enum rill_parse_result head_fields(struct rill_parser *parser, const char *bytes, const char *line,
-                                                 const char *end)
+static inline enum rill_parse_result head_fields(struct rill_parser *parser, struct head_window *window,
+                                                 const char *bytes, const char *line, const char *end)
 {
     uint64_t present = parser->present;
-    uint32_t count = parser->header_count;
-    uint32_t limit = parser->limits->max_headers;
-    limit = limit < RILL_PARSER_MAX_HEADERS ? limit : RILL_PARSER_MAX_HEADERS;
-    enum rill_parse_result result;
+    uint32_t most = parser->limits->max_headers;
+    struct rill_parser_field *field = parser->headers + parser->header_count;
+    const struct rill_parser_field *fields_end =
+        parser->headers + (most < RILL_PARSER_MAX_HEADERS ? most : RILL_PARSER_MAX_HEADERS);
+    enum rill_parse_result result = RILL_PARSE_ERROR;
+    const char *last_stop = end - 2; /* where the last CRLF may begin */
     for (;;) {
-        const char *colon = scan_token(line, bytes, end);
-        if (colon == end || *colon != ':' || colon == line) {
-            if (end - line < 2 || line[0] != '\r' || line[1] != '\n')
-                goto broken;
-            break;
-        }
-        const char *stop = scan_value(RILL_HEAD_VALUE_FROM_LINE ? line : colon + 1, bytes, end);
-        if (RILL_UNLIKELY(end - stop < 2 || stop[0] != '\r' || stop[1] != '\n'))
+        const char *colon = scan_token(window, line);
+        const char *stop = scan_value(window, colon);
+        if (RILL_UNLIKELY(stop > last_stop || memcmp(stop, "\r\n", 2) != 0))
             goto broken;
-        if (RILL_UNLIKELY(count >= limit || colon - line > UINT16_MAX)) {
-            result = rill_parser_fail(parser, 431, "too many fields, or a name too long");
-            goto out;
+        if (RILL_UNLIKELY(*colon != ':')) {
+            if (stop == line)
+                break;
+            goto broken;
         }
-        const char *first = colon + 1;
-        while (rill_byte_is_blank(*first))
-            first++;
+        const char *first = colon + 2;
+        if (RILL_UNLIKELY(colon[1] != ' ' || (uint8_t)*first <= ' ')) { /* not one space and a value behind it */
+            first = colon + 1;
+            while (rill_byte_is_blank(*first))
+                first++;
+        }
         const char *last = stop;
-        while (last > first && rill_byte_is_blank(last[-1]))
-            last--;
-
-        struct rill_parser_field *field = &parser->headers[count++];
+        if (RILL_UNLIKELY((uint8_t)last[-1] <= ' ')) {
+            while (last > first && rill_byte_is_blank(last[-1]))
+                last--;
+        }
         size_t name_length = (size_t)(colon - line);
-        unsigned id;
-        if (RILL_LIKELY(end - line >= 8)) {
-            id = rill_header_lookup(line, name_length);
-        } else {
-            struct rill_slice name = {line, name_length};
-            id = rill_header_id_of(name);
+        unsigned id = head_lookup(line, name_length, end);
+        if (RILL_UNLIKELY(id == RILL_HEADER_OTHER && name_length == 0))
+            goto broken;
+        if (RILL_UNLIKELY(field == fields_end || (id == RILL_HEADER_OTHER && name_length > UINT16_MAX))) {
+            (void)rill_parser_fail(parser, 431, "too many fields, or a name too long");
+            goto out;
         }
         field->name_offset = (uint32_t)(line - bytes);
         field->value_offset = (uint32_t)(first - bytes);
         field->value_length = (uint32_t)(last - first);
         field->name_length = (uint16_t)name_length;
-        field->id = (uint8_t)id;
-        field->reserved = 0;
+        field->id = (uint16_t)id;
         if (id - RILL_HEADER_HOST <= RILL_HEADER_UPGRADE - RILL_HEADER_HOST &&
-            !head_field_matters(parser, bytes, end, field, (present >> id & 1) != 0)) {
-            result = RILL_PARSE_ERROR;
+            !head_field_matters(parser, bytes, end, field, (present >> id & 1) != 0))
             goto out;
-        }
         present |= (uint64_t)1 << id;
+        field++;
         line = stop + 2;
     }
     parser->present = present;
-    parser->header_count = (uint16_t)count;
-    return rill_parser_head_complete(parser, (uint32_t)(line + 2 - bytes));
+    parser->header_count = (uint16_t)(field - parser->headers);
+    return head_complete(parser, (uint32_t)(line + 2 - bytes));
 
 broken:
-    result = rill_parser_line_broken(parser, bytes, line, end, 400, NULL);
+    result = rill_parser_field_line_broken(parser, bytes, line, end);
 out:
     parser->present = present;
-    parser->header_count = (uint16_t)count;
+    parser->header_count = (uint16_t)(field - parser->headers);
     return result;
 }
 
 /* A line that was left open is taken up as a whole when its end has come. True when it has not, and may yet come. */
-static inline bool head_line_is_open(struct rill_parser *parser, const char *bytes, const char *line, const char *end)
+static inline bool head_line_is_open(struct rill_parser *parser, struct head_window *window, const char *bytes,
+                                     const char *line, const char *end)
 {
     const struct rill_parser_limits *limits = parser->limits;
-    const char *stop = scan_value(bytes + parser->scan_offset, bytes, end);
+    const char *stop = scan_value(window, bytes + parser->scan_offset);
     if (stop != end && !(*stop == '\r' && stop + 1 == end))
         return false;
     if (parser->state == RILL_PARSER_REQUEST_LINE && (size_t)(end - line) >= limits->max_request_line_bytes)
@@ -233,24 +216,32 @@ static inline bool head_line_is_open(struct rill_parser *parser, const char *byt
 
 enum rill_parse_result RILL_HEAD_FUNCTION(struct rill_parser *parser, const char *bytes, size_t length)
 {
-    const struct rill_parser_limits *limits = parser->limits;
-    if (length > limits->max_header_bytes)
-        length = limits->max_header_bytes;
-    if (length > RILL_PARSER_MAX_HEAD_BYTES)
+    size_t most = parser->limits->max_header_bytes;
+    if (RILL_UNLIKELY(length > most))
+        length = most;
+    if (RILL_UNLIKELY(length > RILL_PARSER_MAX_HEAD_BYTES))
         length = RILL_PARSER_MAX_HEAD_BYTES;
 #if RILL_HEAD_MIN_BYTES > 0
-    if (RILL_UNLIKELY(length < RILL_HEAD_MIN_BYTES || limits->max_request_line_bytes < RILL_HEAD_MIN_BYTES))
+    if (RILL_UNLIKELY(length < RILL_HEAD_MIN_BYTES))
         return rill_parser_head_portable(parser, bytes, length);
 #endif
     const char *end = bytes + length;
     const char *line = bytes + parser->line_offset;
-    if (parser->scan_offset > parser->line_offset && head_line_is_open(parser, bytes, line, end))
-        return RILL_PARSE_MORE;
-    enum rill_parse_result result;
-    if (parser->state == RILL_PARSER_REQUEST_LINE) {
-        line = head_request_line(parser, bytes, line, end, &result);
-        if (RILL_UNLIKELY(line == NULL))
-            return result;
+    struct head_window window = head_window_open(line, end);
+    if (RILL_UNLIKELY(parser->scan_offset > parser->line_offset)) {
+        if (head_line_is_open(parser, &window, bytes, line, end))
+            return RILL_PARSE_MORE;
+        window = head_window_open(line, end); /* from the line's start again */
     }
-    return head_fields(parser, bytes, line, end);
+    if (RILL_LIKELY(parser->state == RILL_PARSER_REQUEST_LINE)) {
+        const char *fields = head_request_line(parser, &window, bytes, line, end);
+        if (RILL_UNLIKELY(fields == NULL)) {
+            enum rill_parse_result result;
+            fields = rill_parser_request_line(parser, bytes, line, end, &result);
+            if (fields == NULL)
+                return result;
+        }
+        line = fields;
+    }
+    return head_fields(parser, &window, bytes, line, end);
 }

@@ -3,6 +3,17 @@
 
 #include "rill/http/parser_internal.h"
 
+/* Nothing is remembered from one scan to the next. */
+struct head_window {
+    const char *end;
+};
+
+static inline struct head_window head_window_open(const char *start, const char *end)
+{
+    (void)start;
+    return (struct head_window){end};
+}
+
 static inline const char *scan_class(const char *p, const char *end, unsigned classes)
 {
     while (p < end && rill_byte_is(*p, classes))
@@ -10,21 +21,18 @@ static inline const char *scan_class(const char *p, const char *end, unsigned cl
     return p;
 }
 
-static inline const char *scan_token(const char *p, const char *begin, const char *end)
+static inline const char *scan_token(struct head_window *window, const char *p)
 {
-    (void)begin;
-    return scan_class(p, end, RILL_BYTE_TOKEN);
+    return scan_class(p, window->end, RILL_BYTE_TOKEN);
 }
 
-static inline const char *scan_target(const char *p, const char *begin, const char *end)
+static inline const char *scan_target(const char *p, const char *end)
 {
-    (void)begin;
     return scan_class(p, end, RILL_BYTE_TARGET);
 }
 
-static inline const char *scan_host(const char *p, const char *begin, const char *end)
+static inline const char *scan_host(const char *p, const char *end)
 {
-    (void)begin;
     return scan_class(p, end, RILL_BYTE_HOST);
 }
 
@@ -37,9 +45,9 @@ static inline bool may_have_control(uint64_t word)
     return ((low | ((del - ones) & ~del)) & ones * 0x80) != 0;
 }
 
-static inline const char *scan_value(const char *p, const char *begin, const char *end)
+static inline const char *scan_value(struct head_window *window, const char *p)
 {
-    (void)begin;
+    const char *end = window->end;
     for (;;) {
         while (end - p >= 8 && !may_have_control(rill_load64(p)))
             p += 8;
@@ -53,5 +61,4 @@ static inline const char *scan_value(const char *p, const char *begin, const cha
 
 #define RILL_HEAD_FUNCTION rill_parser_head_portable
 #define RILL_HEAD_MIN_BYTES 0
-#define RILL_HEAD_VALUE_FROM_LINE 0
 #include "rill/http/parser_head_internal.h"

@@ -8,6 +8,17 @@
 
 #include <emmintrin.h>
 
+/* Nothing is remembered from one scan to the next. */
+struct head_window {
+    const char *end;
+};
+
+static inline struct head_window head_window_open(const char *start, const char *end)
+{
+    (void)start;
+    return (struct head_window){end};
+}
+
 /* All ones where bytes of V are from FIRST to LAST. */
 static inline __m128i in_range(__m128i v, char first, char last)
 {
@@ -53,8 +64,7 @@ static inline unsigned target_stops(__m128i v)
 
 /* The first of the next bytes that STOPS marks. Near END the sixteen bytes before END are looked at instead: reading
  * behind END is not allowed, reading again before P is. */
-#define SCAN(p, begin, end, stops)                                                                                     \
-    (void)(begin);                                                                                                     \
+#define SCAN(p, end, stops)                                                                                            \
     for (; (end) - (p) >= 16; (p) += 16) {                                                                             \
         unsigned mask = stops(_mm_loadu_si128((const __m128i *)(const void *)(p))) & 0xffff;                           \
         if (mask != 0)                                                                                                 \
@@ -68,45 +78,46 @@ static inline unsigned target_stops(__m128i v)
     }                                                                                                                  \
     return (end)
 
-static inline const char *find_token_stop(const char *p, const char *begin, const char *end)
+static inline const char *find_token_stop(const char *p, const char *end)
 {
-    SCAN(p, begin, end, token_stops);
+    SCAN(p, end, token_stops);
 }
 
-static inline const char *find_host_stop(const char *p, const char *begin, const char *end)
+static inline const char *find_host_stop(const char *p, const char *end)
 {
-    SCAN(p, begin, end, host_stops);
+    SCAN(p, end, host_stops);
 }
 
-static inline const char *scan_token(const char *p, const char *begin, const char *end)
+static inline const char *scan_token(struct head_window *window, const char *p)
 {
-    p = find_token_stop(p, begin, end);
+    const char *end = window->end;
+    p = find_token_stop(p, end);
     while (RILL_UNLIKELY(p < end && rill_byte_is(*p, RILL_BYTE_TOKEN)))
-        p = find_token_stop(p + 1, begin, end);
+        p = find_token_stop(p + 1, end);
     return p;
 }
 
-static inline const char *scan_host(const char *p, const char *begin, const char *end)
+static inline const char *scan_host(const char *p, const char *end)
 {
-    p = find_host_stop(p, begin, end);
+    p = find_host_stop(p, end);
     while (RILL_UNLIKELY(p < end && rill_byte_is(*p, RILL_BYTE_HOST)))
-        p = find_host_stop(p + 1, begin, end);
+        p = find_host_stop(p + 1, end);
     return p;
 }
 
-static inline const char *scan_value(const char *p, const char *begin, const char *end)
+static inline const char *scan_value(struct head_window *window, const char *p)
 {
-    SCAN(p, begin, end, value_stops);
+    const char *end = window->end;
+    SCAN(p, end, value_stops);
 }
 
-static inline const char *scan_target(const char *p, const char *begin, const char *end)
+static inline const char *scan_target(const char *p, const char *end)
 {
-    SCAN(p, begin, end, target_stops);
+    SCAN(p, end, target_stops);
 }
 
 #define RILL_HEAD_FUNCTION rill_parser_head_sse2
 #define RILL_HEAD_MIN_BYTES 16
-#define RILL_HEAD_VALUE_FROM_LINE 0
 #include "rill/http/parser_head_internal.h"
 
 #endif

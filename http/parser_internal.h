@@ -35,20 +35,15 @@ static inline void rill_parser_enter(struct rill_parser *parser, enum rill_parse
 enum rill_parse_result rill_parser_fail(struct rill_parser *parser, uint16_t status, const char *reason)
     __attribute__((cold));
 
-/* The line at LINE is not a well-formed line, or not yet. RILL_PARSE_MORE when it is merely still open: nothing but
- * more bytes is missing, and it may have them. Otherwise fails: by a limit that END stands at, by a control byte or a
- * line end that is not CRLF, or else with STATUS and REASON. The order of these is what makes the outcome the same for
- * a line that came whole and for one that came byte by byte. END is where the line has to end at the latest. */
-enum rill_parse_result rill_parser_line_broken(struct rill_parser *parser, const char *bytes, const char *line,
-                                               const char *end, uint16_t status, const char *reason)
-    __attribute__((cold));
+/* Takes the request line at LINE: any kind, and slowly. An empty line before it is skipped. Returns the line behind it;
+ * NULL, with *RESULT set, when it is still open (and may yet be completed by END) or not sound. Which it is depends on
+ * the bytes from LINE to END alone, so that a line that came byte by byte fares like one that came whole. */
+const char *rill_parser_request_line(struct rill_parser *parser, const char *bytes, const char *line, const char *end,
+                                     enum rill_parse_result *result) __attribute__((cold));
 
-/* Reads `HTTP/1.x` and CRLF at VERSION. False, with *STATUS and *REASON set, for anything else. */
-bool rill_parser_version(struct rill_parser *parser, const char *version, const char *end, uint16_t *status,
-                         const char **reason) __attribute__((cold));
-
-/* Takes apart a target that is not in origin-form, or that CONNECT came with. False when the request fails by it. */
-bool rill_parser_take_target(struct rill_parser *parser, const char *bytes) __attribute__((cold));
+/* Says why the field line at LINE is none: RILL_PARSE_MORE when it is merely still open, else RILL_PARSE_ERROR. */
+enum rill_parse_result rill_parser_field_line_broken(struct rill_parser *parser, const char *bytes, const char *line,
+                                                     const char *end) __attribute__((cold));
 
 /* Acts on FIELD, one with an id from RILL_HEADER_CONNECTION to RILL_HEADER_UPGRADE; IS_REPEATED says that another with
  * its id came before. False when the request fails by it. */

@@ -66,10 +66,10 @@ static inline uint64_t rill_load64(const char *bytes)
 
 /* A well-known name, lower case, padded with zeroes to whole words. */
 struct rill_header_entry {
-    char name[32];
     uint64_t head; /* its first eight bytes as a number, zeroes behind a shorter name */
     uint64_t tail; /* its last eight bytes; the same as `head` when it is shorter */
-    uint8_t length;
+    uint64_t length;
+    char name[40];
 };
 
 extern const struct rill_header_entry rill_header_entries[RILL_HEADER_COUNT];
@@ -95,9 +95,9 @@ static inline enum rill_header_id rill_header_lookup(const char *name, size_t le
         tail = head &= ((uint64_t)1 << (8 * length)) - 1;
     else
         tail = rill_load64(name + length - 8) | RILL_LOWER_WORD;
-    unsigned id = rill_header_slots[(head + 3 * tail + length) * RILL_HEADER_FACTOR >> (64 - RILL_HEADER_SLOT_BITS)];
+    size_t id = rill_header_slots[(head + 3 * tail) * RILL_HEADER_FACTOR >> (64 - RILL_HEADER_SLOT_BITS)];
     const struct rill_header_entry *entry = &rill_header_entries[id];
-    if (entry->head != head || entry->tail != tail || entry->length != length)
+    if (((entry->head ^ head) | (entry->tail ^ tail) | (entry->length ^ length)) != 0)
         return RILL_HEADER_OTHER;
     if (length > 16 && !rill_header_middle_equal(entry, name, length))
         return RILL_HEADER_OTHER;

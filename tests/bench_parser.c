@@ -1,7 +1,7 @@
 /* bench_parser.c - how fast request heads are parsed, by each ISA that this CPU has.
  *
- *   bench_parser [iterations]      time, of the best of five rounds
- *   bench_parser count REQUEST N   parse one request (0: wrk's, 1: a browser's) N times and print nothing; for
+ *   bench_parser [iterations]      CPU time, of the best of fifty rounds
+ *   bench_parser count REQUEST N [ISA]   parse one request (0: wrk's, 1: a browser's) N times and print nothing; for
  *                                  valgrind --tool=callgrind, which counts instructions
  *
  * Configured with -DPICOHTTPPARSER_DIR=<a checkout of picohttpparser>, that parser is measured beside ours, in the same
@@ -102,11 +102,14 @@ static bool run(int row, const char *bytes, size_t length, long count)
 #endif
 }
 
+/* Many and short, so that some are undisturbed by whatever else the machine does. */
+#define ROUNDS 50
+
 static void measure(const struct request *request, long count)
 {
     double best_ns[RILL_PARSER_ISA_COUNT + 1] = {0};
     size_t length = strlen(request->text);
-    for (int round = 0; round < 5; round++) {
+    for (int round = 0; round < ROUNDS; round++) {
         for (int row = 0; row <= RILL_PARSER_ISA_COUNT; row++) {
             uint64_t start = now_ns();
             if (!run(row, request->text, length, count))
@@ -133,12 +136,14 @@ static void measure(const struct request *request, long count)
 int main(int argc, char **argv)
 {
     rill_parser_init(&parser, &limits);
-    if (argc == 4 && strcmp(argv[1], "count") == 0) {
+    if (argc >= 4 && strcmp(argv[1], "count") == 0) {
+        if (argc > 4 && rill_parser_use(&parser, (enum rill_parser_isa)atoi(argv[4])) != 0)
+            return 1;
         const struct request *request = &requests[atoi(argv[2]) != 0];
         parse(request->text, strlen(request->text), atol(argv[3]));
         return 0;
     }
-    long count = argc > 1 ? atol(argv[1]) : 1000000;
+    long count = argc > 1 ? atol(argv[1]) : 20000;
     for (size_t i = 0; i < rill_array_length(requests); i++)
         measure(&requests[i], count);
     return 0;

@@ -30,8 +30,8 @@ static void expect_same(const char *bytes, size_t length, int isa, const char *h
     struct trace input = {0};
     trace_clear(&input);
     trace_content(&input, (struct rill_slice){bytes, length});
-    ck_abort_msg("%s, %s, of [%s]:\n%s\nshould be\n%s", rill_parser_isa_name((enum rill_parser_isa)isa), how,
-                 input.text, actual.text, expected.text);
+    ck_abort_msg("%s, %s, of [%.1000s]:\n%.1000s\nshould be\n%.1000s", rill_parser_isa_name((enum rill_parser_isa)isa),
+                 how, input.text, actual.text, expected.text);
 }
 
 static size_t split_at(void *arg, size_t offset, size_t length)

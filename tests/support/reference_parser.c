@@ -190,9 +190,6 @@ static enum verdict parse_request_line(struct reference *ref, char *line, struct
     head->target = rill_slice_of(target);
     if (!is_token(line))
         return bad(ref, 400);
-    *is_origin = *target == '/' && strcmp(line, "CONNECT") != 0;
-    if (*is_origin && !is_path(target))
-        return bad(ref, 400);
     for (const char *c = target; *c != 0; c++)
         if (*c <= 0x20 || *c >= 0x7f)
             return bad(ref, 400);
@@ -202,9 +199,10 @@ static enum verdict parse_request_line(struct reference *ref, char *line, struct
     if (version[5] != '1')
         return bad(ref, 505);
     head->version_minor = version[7] == '0' ? 0 : 1;
+    *is_origin = *target == '/' && strcmp(line, "CONNECT") != 0;
     if (*is_origin)
         split_path(target, head);
-    else if (!take_other_target(line, target, head))
+    if (*is_origin ? !is_path(target) : !take_other_target(line, target, head))
         return bad(ref, 400);
     return OK;
 }
