@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
@@ -19,6 +20,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -84,11 +86,20 @@ RILL_SYS(ssize_t, sendmsg, (int fd, const struct msghdr *message, int flags), se
 RILL_SYS(ssize_t, sendfile, (int out_fd, int in_fd, off_t *offset, size_t count),
          sendfile(out_fd, in_fd, offset, count))
 
+RILL_SYS(int, getaddrinfo,
+         (const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **found),
+         getaddrinfo(host, service, hints, found))
+static inline void rill_sys_freeaddrinfo(struct addrinfo *found)
+{
+    freeaddrinfo(found);
+}
+
 /* Files and other descriptors. */
 RILL_SYS(int, open, (const char *path, int flags, mode_t mode), open(path, flags, mode))
 RILL_SYS(int, openat2, (int dir_fd, const char *path, const void *how, size_t how_size),
          (int)syscall(SYS_openat2, dir_fd, path, how, how_size))
 RILL_SYS(int, fstat, (int fd, struct stat *into), fstat(fd, into))
+RILL_SYS(int, lstat, (const char *path, struct stat *into), lstat(path, into))
 RILL_SYS(ssize_t, read, (int fd, void *into, size_t size), read(fd, into, size))
 RILL_SYS(ssize_t, pread, (int fd, void *into, size_t size, off_t offset), pread(fd, into, size, offset))
 RILL_SYS(ssize_t, preadv2, (int fd, const struct iovec *parts, int count, off_t offset, int flags),
@@ -114,6 +125,8 @@ RILL_SYS(int, cachestat,
 RILL_SYS(long, page_size, (void), sysconf(_SC_PAGESIZE))
 RILL_SYS(int, fadvise, (int fd, off_t offset, off_t length, int advice), posix_fadvise(fd, offset, length, advice))
 RILL_SYS(DIR *, fdopendir, (int fd), fdopendir(fd))
+/* Of a stream that one thread holds it is safe; readdir_r is deprecated. */
+/* cppcheck-suppress readdirCalled */
 RILL_SYS(struct dirent *, readdir, (DIR * dir), readdir(dir))
 RILL_SYS(int, closedir, (DIR * dir), closedir(dir))
 RILL_SYS(int, unlink, (const char *path), unlink(path))
@@ -124,6 +137,9 @@ RILL_SYS(int, timerfd_create, (clockid_t clock_id, int flags), timerfd_create(cl
 RILL_SYS(int, timerfd_settime, (int fd, int flags, const struct itimerspec *when, struct itimerspec *before),
          timerfd_settime(fd, flags, when, before))
 RILL_SYS(int, close, (int fd), close(fd))
+/* Of RLIMIT_NOFILE: how many descriptors the process may have. */
+RILL_SYS(int, getrlimit_nofile, (struct rlimit * limit), getrlimit(RLIMIT_NOFILE, limit))
+RILL_SYS(int, setrlimit_nofile, (const struct rlimit *limit), setrlimit(RLIMIT_NOFILE, limit))
 RILL_SYS(ssize_t, getrandom, (void *into, size_t size, unsigned flags), getrandom(into, size, flags))
 
 /* Threads. */

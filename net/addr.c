@@ -1,8 +1,7 @@
 /* addr.c - socket addresses from and to text. */
 #include "rill/net/addr.h"
+#include "rill/core/sys.h"
 #include <arpa/inet.h>
-#include <errno.h>
-#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -41,11 +40,11 @@ static int parse_port(const char *text, uint16_t *port)
 static int look_up(const char *host, struct rill_addr *addr)
 {
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM}, *found;
-    if (getaddrinfo(host, NULL, &hints, &found) != 0)
+    if (rill_sys_getaddrinfo(host, NULL, &hints, &found) != 0)
         return -EINVAL;
     memcpy(&addr->socket, found->ai_addr, found->ai_addrlen);
     addr->length = found->ai_addrlen;
-    freeaddrinfo(found);
+    rill_sys_freeaddrinfo(found);
     return 0;
 }
 

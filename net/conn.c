@@ -10,7 +10,6 @@
 #include "rill/core/log.h"
 #include "rill/core/sys.h"
 #include "rill/net/conn_internal.h"
-#include <sys/resource.h>
 
 enum {
     READ_BUDGET_BYTES = 256 * 1024, /* read of one connection before the others have their turn */
@@ -43,7 +42,7 @@ static uint32_t most_connections(void)
 {
     struct rlimit limit;
     const uint32_t most = 1u << 20;
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_max > most)
+    if (rill_sys_getrlimit_nofile(&limit) < 0 || limit.rlim_max > most)
         return most;
     return limit.rlim_max < 64 ? 64 : (uint32_t)limit.rlim_max;
 }

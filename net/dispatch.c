@@ -5,7 +5,7 @@
  * many were dealt to it, and how many it has closed; nobody needs an atomic read-modify-write. */
 #include "rill/core/log.h"
 #include "rill/core/sys.h"
-#include "server_internal.h"
+#include "rill/net/server_internal.h"
 
 static uint64_t open_connections(const struct server_loop *sl)
 {

@@ -6,7 +6,7 @@
 #include "rill/net/listener.h"
 #include "rill/core/log.h"
 #include "rill/core/sys.h"
-#include "sock_internal.h"
+#include "rill/net/sock_internal.h"
 #include <event2/event.h>
 #include <event2/event_struct.h>
 

@@ -6,10 +6,9 @@
 #include "rill/net/server.h"
 #include "rill/core/log.h"
 #include "rill/core/sys.h"
-#include "server_internal.h"
+#include "rill/net/server_internal.h"
 #include <signal.h>
 #include <stdio.h>
-#include <sys/resource.h>
 
 enum { DRAIN_TIMEOUT_MS = 10000 };
 
@@ -115,7 +114,7 @@ static int open_listeners(struct rill_server *server)
 static unsigned default_max_connections(void)
 {
     struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur > UINT32_MAX)
+    if (rill_sys_getrlimit_nofile(&limit) < 0 || limit.rlim_cur > UINT32_MAX)
         return UINT32_MAX;
     return (unsigned)limit.rlim_cur;
 }
@@ -123,9 +122,9 @@ static unsigned default_max_connections(void)
 static void raise_descriptor_limit(void)
 {
     struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+    if (rill_sys_getrlimit_nofile(&limit) == 0 && limit.rlim_cur < limit.rlim_max) {
         limit.rlim_cur = limit.rlim_max;
-        setrlimit(RLIMIT_NOFILE, &limit); /* what we got is what there is */
+        rill_sys_setrlimit_nofile(&limit); /* what we got is what there is */
     }
 }
 

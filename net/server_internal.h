@@ -6,7 +6,7 @@
 #include "rill/net/conn_internal.h"
 #include "rill/net/listener.h"
 #include "rill/net/server.h"
-#include "sock_internal.h"
+#include "rill/net/sock_internal.h"
 
 #define HANDOFF_CONNECTIONS 64
 

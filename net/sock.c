@@ -1,8 +1,7 @@
 /* sock.c - listening and accepting sockets. */
 #include "rill/core/sys.h"
-#include "sock_internal.h"
+#include "rill/net/sock_internal.h"
 #include <netinet/tcp.h>
-#include <stdio.h>
 
 /* Removes the socket file at ADDR when connecting to it is refused: its owner has gone without cleaning up. */
 static void remove_stale(const struct rill_addr *addr)
@@ -12,8 +11,8 @@ static void remove_stale(const struct rill_addr *addr)
     int probe = rill_sys_socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (probe < 0)
         return;
-    if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) && rill_sys_connect(probe, &addr->socket.any, addr->length) < 0 &&
-        errno == ECONNREFUSED)
+    if (rill_sys_lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) &&
+        rill_sys_connect(probe, &addr->socket.any, addr->length) < 0 && errno == ECONNREFUSED)
         rill_sys_unlink(path);
     rill_sys_close(probe);
 }

@@ -205,7 +205,7 @@ END_TEST
 
 START_TEST(may_be_closed_in_every_callback)
 {
-    static const char callbacks[] = "oderte";
+    static const unsigned char callbacks[] = "oderte";
     use_backend(_i / 6);
     seen.close_in = callbacks[_i % 6];
     struct rill_conn *other = NULL;

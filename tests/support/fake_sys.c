@@ -175,3 +175,13 @@ int rill_sys_thread_join(pthread_t thread)
 {
     return pthread_join(thread, NULL);
 }
+
+int rill_sys_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **found)
+{
+    return getaddrinfo(host, service, hints, found);
+}
+
+int rill_sys_getrlimit_nofile(struct rlimit *limit)
+{
+    return getrlimit(RLIMIT_NOFILE, limit);
+}
