@@ -7,13 +7,26 @@
 /* Sets FIELD to DEFAULT when it is 0. */
 #define FILL_IN(field, default_value) ((field) = (field) ? (field) : (default_value))
 
-static void loop_context_free(void *value)
+static void loop_context_free(struct rill_http_loop *http)
 {
-    struct rill_http_loop *http = value;
     rill_session_free_leases(http);
     rill_file_caches_free(http);
     rill_slab_destroy(&http->sessions);
     rill_sys_free(http);
+}
+
+static void end_task_run(struct rill_task *task)
+{
+    loop_context_free(rill_container_of(task, struct rill_http_loop, end_task));
+}
+
+/* The loop is about to be freed. Connections may be left when it ended in disorder: the layer below would close them
+ * only after this context is gone. */
+static void loop_context_destroy(void *value)
+{
+    struct rill_http_loop *http = value;
+    rill_session_close_all(http);
+    rill_loop_defer_last(http->loop, &http->end_task); /* after the exchanges of those connections */
 }
 
 int rill_http_loop_start(struct rill_loop *loop, void *arg)
@@ -24,6 +37,8 @@ int rill_http_loop_start(struct rill_loop *loop, void *arg)
         return -ENOMEM;
     http->server = server;
     http->loop = loop;
+    http->dead_task.run = rill_session_free_dead;
+    http->end_task.run = end_task_run;
     http->date_second = http->log_second = INT64_MIN;
     int error = rill_slab_init(&http->sessions, sizeof(struct rill_session), 1u << 20);
     if (error == 0 && server->log) {
@@ -34,7 +49,7 @@ int rill_http_loop_start(struct rill_loop *loop, void *arg)
         loop_context_free(http);
         return error;
     }
-    rill_loop_set_slot(loop, RILL_LOOP_SLOT_HTTP, http, loop_context_free);
+    rill_loop_set_slot(loop, RILL_LOOP_SLOT_HTTP, http, loop_context_destroy);
     return 0;
 }
 

@@ -139,6 +139,8 @@ struct rill_exchange *rill_exchange_find(struct rill_loop *loop, struct rill_exc
 
 void rill_exchange_after(struct rill_exchange *x, uint64_t delay_ms, rill_handler_fn *fn, void *arg)
 {
+    if (x->phase == RILL_RESPONSE_COMPLETE)
+        return;
     x->on_after = fn;
     x->after_arg = arg;
     rill_loop_arm(rill_exchange_loop(x), &x->after_timer, delay_ms);

@@ -6,11 +6,13 @@
  * 2. A handler answers at once, or later: from a timer (rill_exchange_after), from the pool (rill_exchange_work), or as
  *    a stream (rill_exchange_begin). The pointer is good inside every callback that hands it out. Whoever wants to come
  *    back on its own way keeps a rill_exchange_id and asks rill_exchange_find(), which knows whether it still lives.
- * 3. Everything in the exchange's arena, and every slice that the functions here return, lives as long as the exchange.
- *    Clean-up handlers left with rill_arena_on_reset() run when it ends, however it ends.
+ * 3. What lies in the exchange's arena lives as long as the exchange; clean-up handlers left with rill_arena_on_reset()
+ *    run when it ends, however it ends. The slices that the functions here return lie where the request was read, and
+ *    are good until the callback that asked for them returns: a later one asks again, or keeps a copy in the arena.
  * 4. The next request of a connection waits until this exchange has ended: responses leave in order.
- * 5. An exchange ends inside reply and end calls: after rill_exchange_reply*() or rill_exchange_end() the
- *    handler does not touch it any more.
+ * 5. An exchange ends inside reply, end and abort calls: after rill_exchange_reply*(), rill_exchange_end() or
+ *    rill_exchange_abort() the handler does not touch it any more. When the connection dies inside any other call,
+ *    the exchange stays good for the rest of the loop's turn: its functions then do nothing or return an error.
  *
  * Thread: the connection's loop, for all functions. */
 #ifndef RILL_HTTP_EXCHANGE_H

@@ -120,8 +120,8 @@ static void decide(struct rill_exchange *x, unsigned status, uint64_t content_le
     x->status = (uint16_t)status;
     x->no_content = rill_status_has_no_body(status) || parser->method == RILL_METHOD_HEAD;
     x->keep_alive = parser->keep_alive && !x->session->closing && !x->failed;
-    if (RILL_UNLIKELY(!x->body_done) && !x->on_body && x->continue_wanted)
-        x->keep_alive = false; /* it asked whether to send the body, and this says no */
+    if (RILL_UNLIKELY(!x->body_done) && !x->on_body && !rill_session_would_discard(x))
+        x->keep_alive = false;
     x->chunked = content_length == RILL_LENGTH_UNKNOWN && !http_1_0 && !rill_status_has_no_body(status);
     if (content_length == RILL_LENGTH_UNKNOWN && http_1_0 && !x->no_content)
         x->keep_alive = false; /* the end of the connection is the end of the body */
@@ -171,7 +171,7 @@ static int send_head(struct rill_exchange *x, unsigned status, const char *conte
     bool fits = room <= RILL_CONN_RESERVE_MAX;
     char *begin = fits ? rill_conn_reserve(conn, room) : rill_arena_alloc(&x->arena, room);
     if (RILL_UNLIKELY(!begin)) {
-        rill_exchange_abort(x);
+        rill_conn_close(conn, RILL_CLOSE_NO_MEMORY);
         return -ENOMEM;
     }
     char *end = write_head(x, begin, type);
@@ -200,6 +200,7 @@ void rill_exchange_reply(struct rill_exchange *x, unsigned status, const char *c
     if (x->phase != RILL_RESPONSE_NONE)
         return;
     rill_session_enter(session);
+    x->on_body = NULL; /* whole responses need no more of the request */
     bool sent = x->parser.method != RILL_METHOD_HEAD && !rill_status_has_no_body(status);
     bool small = length <= SMALL_BODY_BYTES;
     int error = send_head(x, status, content_type, length, small && sent ? bytes : NULL, small && sent ? length : 0);
@@ -243,6 +244,7 @@ void rill_exchange_reply_buf(struct rill_exchange *x, unsigned status, const cha
         return;
     }
     rill_session_enter(session);
+    x->on_body = NULL;
     if (rill_exchange_begin(x, status, content_type, length) < 0)
         rill_buf_unref(buf);
     else

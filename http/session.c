@@ -40,7 +40,7 @@ static void set_state(struct rill_session *session, enum rill_session_state stat
     session->deadline_set = false;
 }
 
-static void free_session(struct rill_session *session);
+static void bury(struct rill_session *session);
 
 static const struct rill_http_server_config *config_of(const struct rill_session *session)
 {
@@ -55,7 +55,7 @@ void rill_session_enter(struct rill_session *session)
 void rill_session_leave(struct rill_session *session)
 {
     if (--session->entered == 0 && RILL_UNLIKELY(session->dead))
-        free_session(session);
+        bury(session);
 }
 
 void rill_session_call(struct rill_exchange *x, rill_handler_fn *fn, void *arg)
@@ -109,17 +109,30 @@ static struct rill_exchange *lease(struct rill_session *session)
     return x;
 }
 
+static void write_log(struct rill_exchange *x)
+{
+    if (!rill_exchange_http(x)->log || !x->started_ns)
+        return;
+    rill_access_log_write(x);
+    x->started_ns = 0;
+}
+
+static void disarm(struct rill_exchange *x)
+{
+    struct rill_loop *loop = rill_exchange_http(x)->loop;
+    if (RILL_UNLIKELY(rill_timer_armed(&x->after_timer)))
+        rill_loop_disarm(loop, &x->after_timer);
+    if (RILL_UNLIKELY(rill_timer_armed(&x->deadline_timer)))
+        rill_loop_disarm(loop, &x->deadline_timer);
+}
+
 /* Ends X: its log line, its clean-up handlers, its lease. */
 static void release(struct rill_exchange *x)
 {
     struct rill_session *session = x->session;
     struct rill_http_loop *http = session->http;
-    if (http->log && x->started_ns)
-        rill_access_log_write(x);
-    if (RILL_UNLIKELY(rill_timer_armed(&x->after_timer)))
-        rill_loop_disarm(http->loop, &x->after_timer);
-    if (RILL_UNLIKELY(rill_timer_armed(&x->deadline_timer)))
-        rill_loop_disarm(http->loop, &x->deadline_timer);
+    write_log(x);
+    disarm(x);
     session->x = NULL;
     session->serial++;
     rill_arena_reset(&x->arena);
@@ -152,8 +165,7 @@ static void close_session(struct rill_session *session, bool linger)
     rill_conn_finish(session->conn, linger);
 }
 
-/* Whether what is left of the request's body is little enough to be read and dropped. */
-static bool worth_discarding(const struct rill_exchange *x)
+bool rill_session_would_discard(const struct rill_exchange *x)
 {
     const struct rill_parser *parser = &x->parser;
     if (x->continue_wanted)
@@ -165,6 +177,8 @@ static bool worth_discarding(const struct rill_exchange *x)
 static void conclude(struct rill_exchange *x)
 {
     struct rill_session *session = x->session;
+    if (RILL_UNLIKELY(session->dead))
+        return; /* released when the turn ends */
     if (RILL_UNLIKELY(x->aborted)) {
         /* What was written still leaves, so that the client sees how far it got; that it is not whole shows in its
          * framing, or, where the end of the connection is the end of the body, in the way it ends. */
@@ -175,8 +189,9 @@ static void conclude(struct rill_exchange *x)
             rill_conn_close(session->conn, RILL_CLOSE_LOCAL);
         return;
     }
-    if (RILL_UNLIKELY(!x->body_done) && x->keep_alive && !session->closing && worth_discarding(x)) {
+    if (RILL_UNLIKELY(!x->body_done) && x->keep_alive && !session->closing && rill_session_would_discard(x)) {
         x->on_body = NULL;
+        disarm(x);
         set_state(session, RILL_SESSION_DISCARD);
         return;
     }
@@ -302,11 +317,26 @@ static void tell_body(struct rill_exchange *x, struct rill_slice bytes, bool end
     x->callbacks++;
     if (x->on_body && bytes.length > 0 && x->phase != RILL_RESPONSE_COMPLETE)
         x->on_body(x, x->body_arg, bytes, false);
-    if (end && x->on_body && !x->body_end_told && x->phase != RILL_RESPONSE_COMPLETE) {
+    if (end && x->on_body && !x->body_paused && !x->body_end_told && x->phase != RILL_RESPONSE_COMPLETE) {
         x->body_end_told = true;
         x->on_body(x, x->body_arg, (struct rill_slice){NULL, 0}, true);
     }
     x->callbacks--;
+}
+
+/* Drops the request's body, up to a limit: then the connection ends. */
+static void discard(struct rill_session *session, const struct rill_parser_piece *piece)
+{
+    struct rill_exchange *x = session->x;
+    x->discarded += (uint32_t)piece->consumed;
+    bool too_much = piece->result == RILL_PARSE_ERROR || x->discarded > DISCARD_BYTES;
+    if (piece->result != RILL_PARSE_DONE && !too_much)
+        return;
+    release(x);
+    if (too_much || session->closing)
+        close_session(session, true);
+    else
+        set_state(session, RILL_SESSION_IDLE);
 }
 
 /* Gives the handler, or nobody, what INPUT holds of the body. False when there is nothing more to do with it now. */
@@ -322,30 +352,20 @@ static bool take_body(struct rill_session *session, struct rill_input *input)
     } else {
         struct rill_parser_piece piece;
         rill_parser_body(&x->parser, input->bytes, input->length, &piece);
+        rill_input_consume(input, piece.result == RILL_PARSE_ERROR ? input->length : piece.consumed);
         x->continue_wanted = false; /* it did not wait */
-        if (RILL_UNLIKELY(piece.result == RILL_PARSE_ERROR)) {
-            rill_input_consume(input, input->length);
-            if (session->state == RILL_SESSION_DISCARD) {
-                release(x);
-                close_session(session, true);
-                return false;
-            }
-            refuse(x, x->parser.status);
-        } else {
-            rill_input_consume(input, piece.consumed);
-            x->body_done = piece.result == RILL_PARSE_DONE;
-            tell_body(x, piece.data, x->body_done);
+        if (session->state == RILL_SESSION_DISCARD) {
+            discard(session, &piece);
+            return true;
         }
-    }
-    if (x->phase == RILL_RESPONSE_COMPLETE && session->state == RILL_SESSION_BUSY) {
-        conclude(x);
-    } else if (session->state == RILL_SESSION_DISCARD && x->body_done) {
-        release(x);
-        if (session->closing)
-            close_session(session, true);
+        x->body_done = piece.result == RILL_PARSE_DONE;
+        if (RILL_UNLIKELY(piece.result == RILL_PARSE_ERROR))
+            refuse(x, x->parser.status);
         else
-            set_state(session, RILL_SESSION_IDLE);
+            tell_body(x, piece.data, x->body_done);
     }
+    if (x->phase == RILL_RESPONSE_COMPLETE)
+        conclude(x);
     return true;
 }
 
@@ -505,7 +525,8 @@ static void on_eof(struct rill_conn *conn)
         /* fallthrough */
     case RILL_SESSION_HEAD:
     case RILL_SESSION_DISCARD:
-        rill_conn_close(conn, RILL_CLOSE_EOF);
+        release(session->x);
+        close_session(session, false); /* what was answered before still leaves */
         break;
     case RILL_SESSION_CLOSING:
     case RILL_SESSION_STATES:
@@ -561,14 +582,18 @@ static void on_timeout(struct rill_conn *conn)
             return;
         }
         session->x->failed = true;
+        if (session->http->log)
+            session->x->started_ns = rill_clock_ns();
         break;
     case RILL_SESSION_BUSY:
         if (body_keeps_its_rate(session))
             return;
         break;
     case RILL_SESSION_DISCARD:
-        if (!body_keeps_its_rate(session))
-            rill_conn_close(conn, RILL_CLOSE_IDLE);
+        if (!body_keeps_its_rate(session)) {
+            release(session->x);
+            close_session(session, true);
+        }
         return;
     case RILL_SESSION_CLOSING:
     case RILL_SESSION_STATES:
@@ -588,11 +613,35 @@ static void on_stop(struct rill_conn *conn)
         follow_state(session);
 }
 
-static void free_session(struct rill_session *session)
+/* The connection is dead and no frame on the stack goes on using SESSION. An exchange in progress lasts until the turn
+ * ends: whoever has found it by its id may have been told by an error that the connection is going, or not at all. */
+static void bury(struct rill_session *session)
 {
-    if (session->x)
-        release(session->x);
-    rill_slab_free(&session->http->sessions, session->slot);
+    struct rill_http_loop *http = session->http;
+    struct rill_exchange *x = session->x;
+    if (session->buried)
+        return;
+    if (!x) {
+        rill_slab_free(&http->sessions, session->slot);
+        return;
+    }
+    session->buried = true;
+    if (!http->dead_exchanges)
+        rill_loop_defer_last(http->loop, &http->dead_task);
+    x->next_free = http->dead_exchanges;
+    http->dead_exchanges = x;
+}
+
+void rill_session_free_dead(struct rill_task *task)
+{
+    struct rill_http_loop *http = rill_container_of(task, struct rill_http_loop, dead_task);
+    struct rill_exchange *x;
+    while ((x = http->dead_exchanges)) {
+        struct rill_session *session = x->session;
+        http->dead_exchanges = x->next_free;
+        release(x);
+        rill_slab_free(&http->sessions, session->slot);
+    }
 }
 
 static void on_close(struct rill_conn *conn, enum rill_close_reason reason)
@@ -602,12 +651,24 @@ static void on_close(struct rill_conn *conn, enum rill_close_reason reason)
     if (!session)
         return;
     if (session->x) {
+        write_log(session->x); /* the connection is gone when it is released */
+        disarm(session->x);
         session->x->aborted = true;
         session->x->phase = RILL_RESPONSE_COMPLETE; /* whoever still has it writes in vain */
     }
     session->dead = true;
     if (session->entered == 0)
-        free_session(session);
+        bury(session);
+}
+
+void rill_session_close_all(struct rill_http_loop *http)
+{
+    for (uint32_t slot = rill_slab_next(&http->sessions, 0); slot != RILL_SLAB_NONE;
+         slot = rill_slab_next(&http->sessions, slot + 1)) {
+        struct rill_session *session = rill_slab_at(&http->sessions, slot);
+        if (!session->dead)
+            rill_conn_close(session->conn, RILL_CLOSE_STOPPED);
+    }
 }
 
 const struct rill_conn_handler rill_session_handler = {

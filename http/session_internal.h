@@ -36,6 +36,7 @@ struct rill_session {
     uint8_t state;     /* enum rill_session_state, changed by set_state() only */
     uint8_t entered;   /* frames on the stack that go on using it: it is freed when they have returned */
     bool dead;         /* the connection has closed meanwhile */
+    bool buried;       /* and it is freed when the turn ends */
     bool closing;      /* after this exchange: the server stops, or the peer has ended its stream */
     bool deadline_set; /* for this HEAD, or this body */
     bool blank;        /* HEAD: nothing but an empty line has come */
@@ -79,6 +80,7 @@ struct rill_exchange {
     bool body_paused;
     bool continue_wanted; /* the client waits for 100 Continue */
     bool failed;          /* the request was malformed: log it as such */
+    uint32_t discarded;   /* bytes of it that were read after the answer */
     unsigned callbacks;   /* of the handler, on the stack: it ends when they have returned */
     rill_body_fn *on_body;
     void *body_arg;
@@ -111,6 +113,8 @@ struct rill_http_loop {
     struct rill_slab sessions;
     struct rill_exchange *free_exchanges;
     unsigned free_exchange_count;
+    struct rill_exchange *dead_exchanges; /* their connections died; freed, sessions and all, when the turn ends */
+    struct rill_task dead_task, end_task;
     struct rill_line_channel *log;       /* NULL: no access log */
     struct rill_file_cache *file_caches; /* of this loop, one for each struct rill_files */
     int64_t date_second;                 /* that `common` was rendered for */
@@ -156,6 +160,15 @@ void rill_session_settle(struct rill_exchange *x);
 
 /* Calls FN(X, ARG), a callback of the handler that comes from elsewhere than the connection, and settles. */
 void rill_session_call(struct rill_exchange *x, rill_handler_fn *fn, void *arg);
+
+/* Whether what is left of the body of X's request is little enough to be read and dropped, once X is answered. */
+bool rill_session_would_discard(const struct rill_exchange *x);
+
+/* HTTP's task for the end of a turn in which connections died. */
+void rill_session_free_dead(struct rill_task *task);
+
+/* Closes the connections of all sessions; what is left of them is freed when the turn ends. */
+void rill_session_close_all(struct rill_http_loop *http);
 
 /* Frees the exchanges that HTTP keeps for reuse. */
 void rill_session_free_leases(struct rill_http_loop *http);
