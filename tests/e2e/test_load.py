@@ -5,15 +5,17 @@ import subprocess
 from support import E2ETest, have, sanitizer, write_file
 
 
-class Load(E2ETest):
-    serial = True
-
+class Tools(E2ETest):
     def tool(self, *command, seconds=60):
         if not have(command[0]):
             self.skipTest(f"{command[0]} is not installed")
         result = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=seconds)
         self.assertEqual(result.returncode, 0, result.stdout[-2000:] + result.stderr[-2000:])
         return result.stdout
+
+
+class Load(Tools):
+    serial = True
 
     def servers(self):
         root = self.folder()
@@ -39,6 +41,8 @@ class Load(E2ETest):
             self.assertNotIn("Non-2xx", out)
             self.assertGreater(int(re.search(r"(\d+) requests in", out).group(1)), 100)
 
+
+class SlowLoad(Tools):
     def test_slowhttptest(self):
         for options in (("-H",), ("-B", "-t", "POST"), ("-X", "-w", "10", "-y", "20", "-n", "1", "-z", "32")):
             server = self.hello("--threads", 1, "--header-timeout", "3s", "--body-timeout", "3s", "--write-timeout", "3s")

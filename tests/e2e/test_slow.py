@@ -145,8 +145,6 @@ class Fairness(E2ETest):
 
 
 class Stalled(E2ETest):
-    serial = True
-
     def allowance(self):
         return (96 << 20) if sanitizer() else (16 << 20)
 
