@@ -90,11 +90,13 @@ static inline bool rill_header_middle_equal(const struct rill_header_entry *entr
 static inline enum rill_header_id rill_header_lookup(const char *name, size_t length)
 {
     uint64_t head = rill_load64(name) | RILL_LOWER_WORD;
-    uint64_t tail = head;
-    if (length < 8)
-        tail = head &= ((uint64_t)1 << (8 * length)) - 1;
-    else
+    uint64_t tail;
+    if (length < 8) {
+        head &= ((uint64_t)1 << (8 * length)) - 1;
+        tail = head;
+    } else {
         tail = rill_load64(name + length - 8) | RILL_LOWER_WORD;
+    }
     size_t id = rill_header_slots[(head + 3 * tail) * RILL_HEADER_FACTOR >> (64 - RILL_HEADER_SLOT_BITS)];
     const struct rill_header_entry *entry = &rill_header_entries[id];
     if (((entry->head ^ head) | (entry->tail ^ tail) | (entry->length ^ length)) != 0)

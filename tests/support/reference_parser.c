@@ -245,16 +245,14 @@ static bool each_coding(const char *coding, struct fields *fields)
     if (fields->chunked)
         return false;
     fields->codings++;
-    char name[256];
     size_t length = 0;
-    while (length < sizeof(name) - 1 && is_tchar(coding[length]))
+    while (is_tchar(coding[length]))
         length++;
-    snprintf(name, length + 1, "%s", coding);
     const char *rest = coding + length;
     rest += strspn(rest, " \t");
     if (length == 0 || (*rest != 0 && *rest != ';'))
         return false;
-    if (strcasecmp(name, "chunked") != 0)
+    if (length != 7 || strncasecmp(coding, "chunked", 7) != 0)
         fields->other_coding = true;
     else
         fields->chunked = true;
