@@ -84,7 +84,7 @@ int rill_exchange_set_header(struct rill_exchange *x, const char *name, struct r
 void rill_exchange_set_fields(struct rill_exchange *x, struct rill_slice fields);
 
 /* Answers with STATUS and a copy of LENGTH bytes of CONTENT_TYPE (NULL: no such field). To a HEAD request the head
- * alone is sent. Statuses that have no content get none. */
+ * alone is sent. Statuses that have no content get none; what is no final status is sent as 500. */
 void rill_exchange_reply(struct rill_exchange *x, unsigned status, const char *content_type, const void *bytes,
                          size_t length);
 

@@ -112,6 +112,12 @@ static inline char *put(char *p, const char *bytes, size_t length)
     return p + length;
 }
 
+/* What a handler may answer with: a final status, or 101. Anything else is its fault, and 500. */
+static unsigned checked(unsigned status)
+{
+    return (status >= 200 && status <= 599) || status == 101 ? status : 500;
+}
+
 /* Decides how the body is framed (RFC 9112, 6.3) and whether the connection goes on (9.3). */
 static void decide(struct rill_exchange *x, unsigned status, uint64_t content_length)
 {
@@ -199,6 +205,7 @@ void rill_exchange_reply(struct rill_exchange *x, unsigned status, const char *c
     struct rill_session *session = x->session;
     if (x->phase != RILL_RESPONSE_NONE)
         return;
+    status = checked(status);
     rill_session_enter(session);
     x->on_body = NULL; /* whole responses need no more of the request */
     bool sent = x->parser.method != RILL_METHOD_HEAD && !rill_status_has_no_body(status);
@@ -256,6 +263,7 @@ void rill_exchange_reply_buf(struct rill_exchange *x, unsigned status, const cha
 
 void rill_exchange_reply_status(struct rill_exchange *x, unsigned status)
 {
+    status = checked(status);
     struct rill_slice reason = rill_status_reason(status);
     char page[256], *p = page;
     if (status == 503)
@@ -282,7 +290,7 @@ int rill_exchange_begin(struct rill_exchange *x, unsigned status, const char *co
         return -EALREADY;
     rill_session_enter(x->session);
     struct rill_session *session = x->session;
-    int error = send_head(x, status, content_type, content_length, NULL, 0);
+    int error = send_head(x, checked(status), content_type, content_length, NULL, 0);
     rill_session_leave(session);
     return error;
 }

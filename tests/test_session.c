@@ -389,6 +389,18 @@ START_TEST(options_and_wrong_methods_name_the_methods)
 }
 END_TEST
 
+START_TEST(what_is_no_final_status_is_500)
+{
+    say(GET("/status/0") GET("/status/5") GET("/status/99") GET("/status/100") GET("/status/199"));
+    for (unsigned i = 0; i < 5; i++)
+        expect_status(500);
+    say(GET("/status/299") GET("/status/599"));
+    expect_status(299);
+    expect_status(599);
+    expect_open();
+}
+END_TEST
+
 START_TEST(header_fields_are_checked)
 {
     say(GET("/headers"));
@@ -1195,6 +1207,7 @@ int main(void)
     tcase_add_test(tcase, keep_alive_follows_version_and_connection);
     tcase_add_test(tcase, head_says_what_get_would);
     tcase_add_test(tcase, options_and_wrong_methods_name_the_methods);
+    tcase_add_test(tcase, what_is_no_final_status_is_500);
     tcase_add_test(tcase, header_fields_are_checked);
     tcase_add_test(tcase, an_empty_line_may_come_first);
     tcase_add_test(tcase, malformed_requests_get_one_reply_and_nothing_after_it);

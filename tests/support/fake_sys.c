@@ -185,3 +185,83 @@ int rill_sys_getrlimit_nofile(struct rlimit *limit)
 {
     return getrlimit(RLIMIT_NOFILE, limit);
 }
+
+int rill_sys_socket(int domain, int type, int protocol)
+{
+    return socket(domain, type, protocol);
+}
+
+int rill_sys_bind(int fd, const struct sockaddr *addr, socklen_t length)
+{
+    return bind(fd, addr, length);
+}
+
+int rill_sys_listen(int fd, int backlog)
+{
+    return listen(fd, backlog);
+}
+
+int rill_sys_accept4(int fd, struct sockaddr *addr, socklen_t *length, int flags)
+{
+    return accept4(fd, addr, length, flags);
+}
+
+int rill_sys_connect(int fd, const struct sockaddr *addr, socklen_t length)
+{
+    return connect(fd, addr, length);
+}
+
+int rill_sys_getsockname(int fd, struct sockaddr *addr, socklen_t *length)
+{
+    return getsockname(fd, addr, length);
+}
+
+int rill_sys_getsockopt(int fd, int level, int name, void *value, socklen_t *length)
+{
+    return getsockopt(fd, level, name, value, length);
+}
+
+int rill_sys_setsockopt(int fd, int level, int name, const void *value, socklen_t length)
+{
+    return setsockopt(fd, level, name, value, length);
+}
+
+ssize_t rill_sys_preadv2(int fd, const struct iovec *parts, int count, off_t offset, int flags)
+{
+    return preadv2(fd, parts, count, offset, flags);
+}
+
+int rill_sys_fadvise(int fd, off_t offset, off_t length, int advice)
+{
+    return posix_fadvise(fd, offset, length, advice);
+}
+
+int rill_sys_cachestat(int fd, struct rill_sys_cachestat_range *range, struct rill_sys_cachestat *into, unsigned flags)
+{
+    return (int)syscall(RILL_SYS_CACHESTAT_NUMBER, fd, range, into, flags);
+}
+
+long rill_sys_page_size(void)
+{
+    return sysconf(_SC_PAGESIZE);
+}
+
+int rill_sys_unlink(const char *path)
+{
+    return unlink(path);
+}
+
+ssize_t rill_sys_getrandom(void *into, size_t size, unsigned flags)
+{
+    return getrandom(into, size, flags);
+}
+
+int rill_sys_lstat(const char *path, struct stat *into)
+{
+    return lstat(path, into);
+}
+
+int rill_sys_setrlimit_nofile(const struct rlimit *limit)
+{
+    return setrlimit(RLIMIT_NOFILE, limit);
+}
