@@ -300,16 +300,14 @@ static const struct node *follow(const struct node *node, struct rill_slice path
     return NULL;
 }
 
-static const struct route *find_route(const struct node *node, struct rill_slice method)
+/* The route of NODE for METHOD; NULL: the one for every method. */
+static const struct route *find_route(const struct node *node, const struct rill_slice *method)
 {
-    const struct route *any = NULL;
-    for (const struct route *route = node->routes; route; route = route->next) {
-        if (!route->method)
-            any = route;
-        else if (strlen(route->method) == method.length && memcmp(route->method, method.bytes, method.length) == 0)
-            return route;
-    }
-    return any;
+    const struct route *route = node->routes;
+    for (; route; route = route->next)
+        if (method ? route->method && rill_slice_equal(rill_slice_of(route->method), *method) : !route->method)
+            break;
+    return route;
 }
 
 void rill_router_find(const struct rill_router *router, enum rill_method method, struct rill_slice name,
@@ -328,9 +326,13 @@ void rill_router_find(const struct rill_router *router, enum rill_method method,
         match->status = 404;
         return;
     }
-    const struct route *route = find_route(node, name);
-    if (!route && method == RILL_METHOD_HEAD)
-        route = find_route(node, rill_slice_of("GET"));
+    const struct route *route = find_route(node, &name);
+    if (!route && method == RILL_METHOD_HEAD) {
+        struct rill_slice get = rill_slice_of("GET");
+        route = find_route(node, &get);
+    }
+    if (!route)
+        route = find_route(node, NULL);
     if (!route || (method == RILL_METHOD_OPTIONS && !route->method)) {
         match->status = method == RILL_METHOD_OPTIONS ? 204 : 405;
         match->allow = rill_slice_of(node->allow);
