@@ -81,7 +81,8 @@ void rill_access_log_write(struct rill_exchange *x)
     if (!line)
         return; /* counted as dropped */
     char *p = line, ip[RILL_IP_TEXT];
-    p = put(p, ip, rill_ip_format(rill_conn_peer(x->session->conn), ip));
+    size_t ip_length = rill_ip_format(rill_conn_peer(x->session->conn), ip);
+    p = put(p, ip, ip_length);
     p = put(p, " - - [", 6);
     p = put(p, log_time(http), 26);
     p = put(p, "] \"", 3);
