@@ -36,7 +36,8 @@ struct rill_resource {
     struct rill_file_ref *file; /* NULL when the bytes are in memory */
     struct rill_buf *bytes;     /* NULL when they are not */
     struct rill_file_stamp stamp;
-    bool settled; /* it was at rest when it was looked at: the next change will show in its stamp */
+    bool pages_counted; /* rill_page_cache_counts() */
+    bool settled;       /* it was at rest when it was looked at: the next change will show in its stamp */
     /* `text`: header lines, first those that also a 304 and a multipart response have (ETag is the very first), then
      * Content-Type. */
     uint16_t etag_length, common_length, fields_length;

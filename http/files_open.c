@@ -4,6 +4,7 @@
  * EXDEV, whatever is there, and that is answered as if nothing were. */
 #include "rill/core/sys.h"
 #include "rill/http/files_internal.h"
+#include "rill/http/page_cache_internal.h"
 #include "rill/http/text.h"
 #include <linux/openat2.h>
 
@@ -180,11 +181,15 @@ static int take_version(struct rill_lookup *lookup, int fd, struct stat *stat, s
     resource->bytes = bytes;
     write_fields(resource, content_type);
     lookup->resource = resource;
-    if (bytes)
+    if (bytes) {
         rill_sys_close(fd);
-    else if (!(resource->file = rill_file_ref_new(fd)))
-        return -ENOMEM;
-    return 0;
+        return 0;
+    }
+    /* Or else sendfile(2) would begin to read what follows, and cachestat(2) would count pages still on their way. */
+    rill_sys_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
+    resource->pages_counted = rill_page_cache_counts(fd);
+    resource->file = rill_file_ref_new(fd);
+    return resource->file ? 0 : -ENOMEM;
 }
 
 /* --- paths --- */

@@ -11,7 +11,8 @@
 
 enum {
     COPY_BYTES = 4096,         /* contents that leave as one piece of memory with their head */
-    PIECE_BYTES = 1024 * 1024, /* of a file, at a time */
+    WHOLE_BYTES = 1024 * 1024, /* of a file, that leave as one piece: cheapest */
+    PIECE_BYTES = 256 * 1024,  /* of a larger one: bounds what may be evicted while a slow client is waited for */
     RETRY_MS = 10,             /* when the pool's queue is full */
     UNSETTLED_MS = 1000,       /* after a read ahead; by then no page is still on its way */
 };
@@ -102,9 +103,15 @@ static void read_ahead(struct rill_exchange *x, struct body *body, uint64_t offs
 
 static bool in_memory(struct rill_exchange *x, const struct rill_resource *resource, uint64_t offset, uint64_t length)
 {
+    enum rill_page_cache_trust trust = RILL_PAGE_CACHE_COUNTED;
     uint64_t now_ms = rill_loop_now_ms(rill_exchange_loop(x));
-    bool unsettled = resource->read_ahead_ms > 0 && now_ms - resource->read_ahead_ms < UNSETTLED_MS;
-    return resource->bytes || rill_page_cache_has(rill_file_ref_fd(resource->file), offset, length, unsettled);
+    if (resource->bytes)
+        return true;
+    if (!resource->pages_counted)
+        trust = RILL_PAGE_CACHE_UNCOUNTED;
+    else if (resource->read_ahead_ms > 0 && now_ms - resource->read_ahead_ms < UNSETTLED_MS)
+        trust = RILL_PAGE_CACHE_UNSETTLED;
+    return rill_page_cache_has(rill_file_ref_fd(resource->file), offset, length, trust);
 }
 
 /* Sends LENGTH bytes, which are in memory, from OFFSET on. Returns 0 or a negative errno. */
@@ -215,7 +222,7 @@ static void send_whole(struct rill_exchange *x, struct rill_resource *resource)
         return;
     }
     struct body *body = NULL;
-    if (!is_head && size > 0 && (size > PIECE_BYTES || !in_memory(x, resource, 0, size))) {
+    if (!is_head && size > 0 && (size > WHOLE_BYTES || !in_memory(x, resource, 0, size))) {
         body = body_new(x, resource, &(struct rill_range){0, size}, 1);
         if (!body) {
             rill_exchange_set_fields(x, (struct rill_slice){NULL, 0});

@@ -7,17 +7,18 @@ enum {
     PROBE_PARTS = 64,          /* 2 MiB a call */
 };
 
-/* Whether cachestat(2) counts every page of the range; -1 when it cannot tell. */
-static int counted(int fd, uint64_t offset, uint64_t length)
+/* How many pages of the range cachestat(2) counts. */
+static uint64_t count_pages(int fd, uint64_t offset, uint64_t length)
 {
-    uint64_t page = (uint64_t)rill_sys_page_size();
     struct rill_sys_cachestat_range range = {offset, length};
     struct rill_sys_cachestat stat;
-    if (rill_sys_cachestat(fd, &range, &stat, 0) < 0)
-        return -1;
-    if (stat.cached == 0)
-        return -1; /* nothing at all: perhaps the bytes are another file's, below a stacked file system */
-    return stat.cached >= (offset + length - 1) / page - offset / page + 1;
+    return rill_sys_cachestat(fd, &range, &stat, 0) == 0 ? stat.cached : 0;
+}
+
+bool rill_page_cache_counts(int fd)
+{
+    char first;
+    return rill_sys_pread(fd, &first, 1, 0) == 1 && count_pages(fd, 0, 1) == 1;
 }
 
 /* Reads the range without waiting, over and over into the same small buffer: the bytes are not wanted. */
@@ -42,10 +43,12 @@ static bool probed(int fd, uint64_t offset, uint64_t length)
     return true;
 }
 
-bool rill_page_cache_has(int fd, uint64_t offset, uint64_t length, bool unsettled)
+bool rill_page_cache_has(int fd, uint64_t offset, uint64_t length, enum rill_page_cache_trust trust)
 {
-    int known = unsettled ? -1 : counted(fd, offset, length);
-    return known >= 0 ? known == 1 : probed(fd, offset, length);
+    uint64_t page = (uint64_t)rill_sys_page_size(), pages = (offset + length - 1) / page - offset / page + 1;
+    if (trust != RILL_PAGE_CACHE_UNCOUNTED && count_pages(fd, offset, length) < pages)
+        return false;
+    return trust == RILL_PAGE_CACHE_COUNTED || probed(fd, offset, length);
 }
 
 int rill_page_cache_fill(int fd, uint64_t offset, uint64_t length)

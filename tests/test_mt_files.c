@@ -359,6 +359,7 @@ START_TEST(conditions)
         } else if (expected == 206) {
             ck_assert_str_eq(response_field(&response, "ETag"), etag);
             ck_assert_str_eq(response_field(&response, "Content-Range"), "bytes 10-19/1000");
+            ck_assert_str_eq(response_field(&response, "Content-Type"), "text/plain; charset=utf-8");
             ck_assert_uint_eq(response.body_length, 10);
         } else if (expected == 416) {
             ck_assert_str_eq(response_field(&response, "Content-Range"), "bytes */1000");
