@@ -120,6 +120,25 @@ int rill_exchange_limit_body(struct rill_exchange *x, uint64_t max_bytes)
     return rill_parser_limit_body(&x->parser, max_bytes);
 }
 
+int rill_exchange_keep_trailers(struct rill_exchange *x, size_t max_bytes)
+{
+    char *buffer = rill_arena_alloc(&x->arena, max_bytes);
+    if (!buffer)
+        return -ENOMEM;
+    rill_parser_keep_trailers(&x->parser, buffer, max_bytes);
+    return 0;
+}
+
+struct rill_slice rill_exchange_trailer(const struct rill_exchange *x, const char *name)
+{
+    struct rill_slice wanted = rill_slice_of(name), field, value;
+    struct rill_slice section = x->body_done ? rill_parser_trailers(&x->parser) : (struct rill_slice){NULL, 0};
+    while (rill_trailer_next(&section, &field, &value))
+        if (rill_slice_equal_nocase(field, wanted))
+            return value;
+    return (struct rill_slice){NULL, 0};
+}
+
 /* --- later --- */
 
 struct rill_exchange_id rill_exchange_id(const struct rill_exchange *x)

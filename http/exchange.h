@@ -114,6 +114,12 @@ int rill_exchange_write(struct rill_exchange *x, const void *bytes, size_t lengt
 int rill_exchange_write_buf(struct rill_exchange *x, struct rill_buf *buf);
 int rill_exchange_write_file(struct rill_exchange *x, struct rill_file_ref *file, uint64_t offset, uint64_t length);
 
+/* Adds a field behind a chunked body (RFC 9112, 7.1.2); to be called between begin and end. Returns 0; -ENOTSUP: the
+ * body is not chunked, so there is no place for it; -EINVAL: as for rill_exchange_set_header(), or a field that a
+ * recipient has to know before the body (RFC 9110, 6.5.1); -ENOMEM. A client that has not said `TE: trailers` may
+ * drop it. */
+int rill_exchange_set_trailer(struct rill_exchange *x, const char *name, struct rill_slice value);
+
 /* Whether so much waits to leave that a producer should stop until on_room. */
 bool rill_exchange_is_full(const struct rill_exchange *x);
 
@@ -144,6 +150,14 @@ void rill_exchange_resume_body(struct rill_exchange *x);
  * body is read; the server's own limit holds in any case. Returns 0, or -EMSGSIZE when the length is known already to
  * be larger: the handler then answers 413. */
 RILL_WARN_UNUSED int rill_exchange_limit_body(struct rill_exchange *x, uint64_t max_bytes);
+
+/* Keeps the trailer section that a chunked body may end with, MAX_BYTES of it at most (more: 431); else it is checked
+ * and dropped. Call it before the body is read. Returns 0 or -ENOMEM. */
+RILL_WARN_UNUSED int rill_exchange_keep_trailers(struct rill_exchange *x, size_t max_bytes);
+
+/* The value of the first trailer field with this name; `bytes` is NULL when there is none, when they were not kept, and
+ * before the body's END. Trailers are what the sender says after the fact, and never headers (RFC 9110, 6.5.1). */
+struct rill_slice rill_exchange_trailer(const struct rill_exchange *x, const char *name);
 
 /* --- later --- */
 

@@ -78,23 +78,46 @@ static char *extra_room(struct rill_exchange *x, size_t length)
     return x->extra + x->extra_length;
 }
 
-int rill_exchange_set_header(struct rill_exchange *x, const char *name, struct rill_slice value)
+/* Appends a line `NAME: VALUE` to the extra lines. Returns 0 or a negative errno. */
+static int add_line(struct rill_exchange *x, struct rill_slice name, struct rill_slice value)
 {
-    struct rill_slice key = rill_slice_of(name);
-    if (x->phase != RILL_RESPONSE_NONE)
-        return -EALREADY;
-    if (!is_token(key) || !is_field_value(value) || is_framework_field(key))
+    if (!is_token(name) || !is_field_value(value) || is_framework_field(name))
         return -EINVAL;
-    char *p = extra_room(x, key.length + value.length + 4);
+    char *p = extra_room(x, name.length + value.length + 4);
     if (!p)
         return -ENOMEM;
-    memcpy(p, key.bytes, key.length);
-    memcpy(p + key.length, ": ", 2);
+    memcpy(p, name.bytes, name.length);
+    memcpy(p + name.length, ": ", 2);
     if (value.length > 0)
-        memcpy(p + key.length + 2, value.bytes, value.length);
-    memcpy(p + key.length + 2 + value.length, "\r\n", 2);
-    x->extra_length += (uint32_t)(key.length + value.length + 4);
+        memcpy(p + name.length + 2, value.bytes, value.length);
+    memcpy(p + name.length + 2 + value.length, "\r\n", 2);
+    x->extra_length += (uint32_t)(name.length + value.length + 4);
     return 0;
+}
+
+int rill_exchange_set_header(struct rill_exchange *x, const char *name, struct rill_slice value)
+{
+    return x->phase == RILL_RESPONSE_NONE ? add_line(x, rill_slice_of(name), value) : -EALREADY;
+}
+
+/* Fields that say how to take the message, route or guard it: too late behind the body. */
+static bool must_come_first(struct rill_slice name)
+{
+    static const char *const names[] = {
+        "Authorization", "Cache-Control", "Content-Encoding", "Content-Range", "Content-Type", "Expires",
+        "Host",          "Location",      "Retry-After",      "Set-Cookie",    "TE",           "Trailer",
+        "Vary",          "Warning",       "WWW-Authenticate"};
+    for (size_t i = 0; i < rill_array_length(names); i++)
+        if (rill_slice_equal_nocase(name, rill_slice_of(names[i])))
+            return true;
+    return false;
+}
+
+int rill_exchange_set_trailer(struct rill_exchange *x, const char *name, struct rill_slice value)
+{
+    if (x->phase != RILL_RESPONSE_STREAMING || !x->chunked)
+        return -ENOTSUP;
+    return must_come_first(rill_slice_of(name)) ? -EINVAL : add_line(x, rill_slice_of(name), value);
 }
 
 void rill_exchange_set_fields(struct rill_exchange *x, struct rill_slice fields)
@@ -181,6 +204,7 @@ static int send_head(struct rill_exchange *x, unsigned status, const char *conte
         return -ENOMEM;
     }
     char *end = write_head(x, begin, type);
+    x->extra_length = 0; /* from here on: trailers */
     if (body_length > 0)
         end = put(end, body, body_length);
     if (RILL_UNLIKELY(!fits))
@@ -376,8 +400,11 @@ void rill_exchange_end(struct rill_exchange *x)
     rill_session_enter(session);
     if (x->phase == RILL_RESPONSE_NONE)
         send_head(x, 500, NULL, 0, NULL, 0); /* it never said what to answer */
-    if (x->chunked && !x->no_content)
-        rill_conn_send(session->conn, "0\r\n\r\n", 5);
+    if (x->chunked && !x->no_content) {      /* the last chunk and the trailer section (RFC 9112, 7.1) */
+        rill_conn_send(session->conn, "0\r\n", 3);
+        rill_conn_send(session->conn, x->extra, x->extra_length);
+        rill_conn_send(session->conn, "\r\n", 2);
+    }
     if (!x->no_content && x->body_left != 0 && x->body_left != RILL_LENGTH_UNKNOWN)
         rill_exchange_abort(x);
     else

@@ -135,6 +135,7 @@ static void release(struct rill_exchange *x)
     disarm(x);
     session->x = NULL;
     session->serial++;
+    rill_parser_keep_trailers(&x->parser, NULL, 0);
     rill_arena_reset(&x->arena);
     if (http->free_exchange_count < MAX_FREE_EXCHANGES) {
         x->next_free = http->free_exchanges;
