@@ -220,13 +220,17 @@ static void check_responses(struct run *run)
     MUST(said_close || answered == run->count + run->malformed);
 }
 
-static void pass(struct fake_http *web, unsigned steps, unsigned step_ms)
+static void pass(struct run *run, unsigned steps, unsigned step_ms)
 {
     while (steps-- > 0) {
+        size_t received;
         fake_sys.now_ms += step_ms;
-        while (fake_workers_end_one(web->server.workers, RILL_JOB_RAN))
-            ;
-        fake_conn_turn(web->loop);
+        do {
+            received = run->peer.received_length;
+            while (fake_workers_end_one(run->web.server.workers, RILL_JOB_RAN))
+                ;
+            fake_conn_turn(run->web.loop);
+        } while (run->peer.received_length > received);
     }
 }
 
@@ -254,12 +258,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fake_sys.fail_after = 0;
     send_some(&run, run.left_length);
     run.peer.stalled = false;
-    pass(&run.web, 40, 100);  /* all handlers have answered that will; no deadline has passed */
-    pass(&run.web, 8, 50000); /* and now all of them have */
+    pass(&run, 40, 100);  /* all handlers have answered that will; no deadline has passed */
+    pass(&run, 8, 50000); /* and now all of them have */
     if (!run.peer.conn)
         MUST(run.peer.closes == 1);
     fake_http_break(&run.web, &run.peer);
-    pass(&run.web, 2, 0);
+    pass(&run, 2, 0);
     MUST(run.peer.opens == 1 && run.peer.closes == 1);
     if (run.web.mistaken) {
         fprintf(stderr, "%s\n", run.web.mistake);
