@@ -190,8 +190,11 @@ static void flush(struct rill_conn *conn)
     struct fake_peer *peer = conn->peer;
     size_t length = peer->stalled && peer->room < conn->out_length ? peer->room : conn->out_length;
     if (length > 0) {
-        peer->received = realloc(peer->received, peer->received_length + length + 1);
-        must(peer->received != NULL, "no memory");
+        if (peer->received_length + length >= peer->received_capacity) {
+            peer->received_capacity = 2 * (peer->received_length + length) + 1;
+            peer->received = realloc(peer->received, peer->received_capacity);
+            must(peer->received != NULL, "no memory");
+        }
         memcpy(peer->received + peer->received_length, conn->out, length);
         peer->received_length += length;
         peer->received[peer->received_length] = '\0';

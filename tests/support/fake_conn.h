@@ -30,7 +30,7 @@ struct fake_peer {
 
     /* Private. */
     char *sent;
-    size_t sent_length;
+    size_t received_capacity;
     bool ended, reset;
 };
 

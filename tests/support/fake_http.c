@@ -307,7 +307,7 @@ static void stream(struct rill_exchange *x, void *arg)
     if (!probe)
         return;
     probe->pieces = number(x, "n", 1000);
-    probe->piece_bytes = number(x, "size", 100000);
+    probe->piece_bytes = number(x, "size", 1000);
     if (rill_exchange_begin(x, 200, "text/plain", RILL_LENGTH_UNKNOWN) == 0)
         pump(x, probe);
 }

@@ -265,3 +265,8 @@ int rill_sys_setrlimit_nofile(const struct rlimit *limit)
 {
     return setrlimit(RLIMIT_NOFILE, limit);
 }
+
+int rill_sys_sched_setscheduler(pid_t thread, int policy, const struct sched_param *parameters)
+{
+    return sched_setscheduler(thread, policy, parameters);
+}
