@@ -93,6 +93,10 @@ uint64_t rill_clock_ns(void);
  * initialised; an armed one is moved. */
 void rill_loop_arm(struct rill_loop *loop, struct rill_timer *timer, uint64_t delay_ms);
 
+/* The moment DELAY_MS from now, for rill_loop_arm_at() and to be compared with rill_loop_now_ms(): what waits until
+ * then has waited that long. UINT64_MAX when it is too far away to be told. */
+uint64_t rill_loop_deadline_ms(const struct rill_loop *loop, uint64_t delay_ms);
+
 /* Arms TIMER to fire at DEADLINE_MS of rill_loop_now_ms(). */
 void rill_loop_arm_at(struct rill_loop *loop, struct rill_timer *timer, uint64_t deadline_ms);
 

@@ -17,6 +17,7 @@ struct member {
 struct rill_loop_group {
     unsigned count;
     bool pin;
+    bool joined;
     char name[16];
 
     pthread_mutex_t lock;
@@ -167,10 +168,18 @@ struct rill_loop *rill_loop_group_loop(const struct rill_loop_group *group, unsi
     return group->members[i].loop;
 }
 
+void rill_loop_group_join(struct rill_loop_group *group)
+{
+    if (group == NULL || group->joined)
+        return;
+    group->joined = true;
+    stop_threads(group, group->count);
+}
+
 void rill_loop_group_stop(struct rill_loop_group *group)
 {
     if (group == NULL)
         return;
-    stop_threads(group, group->count);
+    rill_loop_group_join(group);
     free_group(group);
 }

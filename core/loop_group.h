@@ -28,6 +28,11 @@ unsigned rill_loop_group_count(const struct rill_loop_group *group); /* Thread: 
 /* The I-th loop, I below the count. Thread: any. */
 struct rill_loop *rill_loop_group_loop(const struct rill_loop_group *group, unsigned i);
 
+/* Stops every loop and joins the threads; the loops stay, so that a late rill_loop_post() is refused with -ESHUTDOWN
+ * and does no harm. What is left on them is the caller's thread's. NULL, and a second call, are no-ops.
+ * Thread: the one that started the group. */
+void rill_loop_group_join(struct rill_loop_group *group);
+
 /* Stops every loop, joins the threads and frees all. Tasks that were accepted before run. NULL is ignored.
  * Thread: the one that started the group. */
 void rill_loop_group_stop(struct rill_loop_group *group);

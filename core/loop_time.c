@@ -53,12 +53,17 @@ void rill_loop_arm_at(struct rill_loop *loop, struct rill_timer *timer, uint64_t
         loop->next_timer_ms = deadline_ms;
 }
 
-void rill_loop_arm(struct rill_loop *loop, struct rill_timer *timer, uint64_t delay_ms)
+uint64_t rill_loop_deadline_ms(const struct rill_loop *loop, uint64_t delay_ms)
 {
     uint64_t from_ms = rill_loop_now_ms(loop);
     if (delay_ms > 0)
         from_ms = loop->now_up_ms; /* counted from the millisecond under way, the timer could fire early */
-    rill_loop_arm_at(loop, timer, delay_ms < UINT64_MAX - from_ms ? from_ms + delay_ms : UINT64_MAX);
+    return delay_ms < UINT64_MAX - from_ms ? from_ms + delay_ms : UINT64_MAX;
+}
+
+void rill_loop_arm(struct rill_loop *loop, struct rill_timer *timer, uint64_t delay_ms)
+{
+    rill_loop_arm_at(loop, timer, rill_loop_deadline_ms(loop, delay_ms));
 }
 
 void rill_loop_disarm(struct rill_loop *loop, struct rill_timer *timer)
