@@ -8,7 +8,8 @@
 
 struct route {
     struct route *next;
-    char *method; /* NULL: every method */
+    char *method;        /* NULL: every method */
+    enum rill_method id; /* of `method`, when it is well known */
     rill_handler_fn *handler;
     void *arg;
     struct rill_slice *names; /* of the parameters of this route's pattern, in order */
@@ -123,7 +124,8 @@ static struct rill_slice next_segment(struct rill_slice *path)
 static struct node *find_literal(const struct node *node, struct rill_slice segment)
 {
     struct node *child = node->literals;
-    while (child && !(child->length == segment.length && memcmp(child->segment, segment.bytes, segment.length) == 0))
+    while (child && !(child->length == segment.length &&
+                      (segment.length == 0 || memcmp(child->segment, segment.bytes, segment.length) == 0)))
         child = child->next;
     return child;
 }
@@ -213,6 +215,7 @@ static struct route *route_new(const char *method, struct rill_slice pattern, un
         return NULL;
     route->names = rill_sys_calloc(name_count + 1, sizeof *route->names);
     route->method = method ? copy_text(rill_slice_of(method)) : NULL;
+    route->id = method ? rill_method_of(rill_slice_of(method)) : RILL_METHOD_OTHER;
     bool ok = route->names && (!method || route->method);
     while (ok && pattern.length > 0) {
         struct rill_slice segment = next_segment(&pattern);
@@ -301,12 +304,22 @@ static const struct node *follow(const struct node *node, struct rill_slice path
 }
 
 /* The route of NODE for METHOD; NULL: the one for every method. */
-static const struct route *find_route(const struct node *node, const struct rill_slice *method)
+/* NODE's route for a method; only one that is not well known is compared by NAME. */
+static const struct route *find_route(const struct node *node, enum rill_method id, struct rill_slice name)
 {
     const struct route *route = node->routes;
     for (; route; route = route->next)
-        if (method ? route->method && rill_slice_equal(rill_slice_of(route->method), *method) : !route->method)
+        if (route->method && route->id == id &&
+            (id != RILL_METHOD_OTHER || rill_slice_equal(rill_slice_of(route->method), name)))
             break;
+    return route;
+}
+
+static const struct route *find_any_route(const struct node *node)
+{
+    const struct route *route = node->routes;
+    while (route && route->method)
+        route = route->next;
     return route;
 }
 
@@ -326,13 +339,11 @@ void rill_router_find(const struct rill_router *router, enum rill_method method,
         match->status = 404;
         return;
     }
-    const struct route *route = find_route(node, &name);
-    if (!route && method == RILL_METHOD_HEAD) {
-        struct rill_slice get = rill_slice_of("GET");
-        route = find_route(node, &get);
-    }
+    const struct route *route = find_route(node, method, name);
+    if (!route && method == RILL_METHOD_HEAD)
+        route = find_route(node, RILL_METHOD_GET, none);
     if (!route)
-        route = find_route(node, NULL);
+        route = find_any_route(node);
     if (!route || (method == RILL_METHOD_OPTIONS && !route->method)) {
         match->status = method == RILL_METHOD_OPTIONS ? 204 : 405;
         match->allow = rill_slice_of(node->allow);

@@ -32,10 +32,12 @@ bool rill_session_state_may_change(enum rill_session_state from, enum rill_sessi
 
 static void set_state(struct rill_session *session, enum rill_session_state state)
 {
+#ifndef NDEBUG
     if (!rill_session_state_may_change(session->state, state)) {
         rill_log_error("internal error: session state %d to %d", session->state, (int)state);
         abort();
     }
+#endif
     session->state = (uint8_t)state;
     session->deadline_set = false;
 }
@@ -135,7 +137,8 @@ static void release(struct rill_exchange *x)
     disarm(x);
     session->x = NULL;
     session->serial++;
-    rill_parser_keep_trailers(&x->parser, NULL, 0);
+    if (RILL_UNLIKELY(x->parser.trailer_buffer != NULL))
+        rill_parser_keep_trailers(&x->parser, NULL, 0);
     rill_arena_reset(&x->arena);
     if (http->free_exchange_count < MAX_FREE_EXCHANGES) {
         x->next_free = http->free_exchanges;
@@ -181,13 +184,11 @@ static void conclude(struct rill_exchange *x)
     if (RILL_UNLIKELY(session->dead))
         return; /* released when the turn ends */
     if (RILL_UNLIKELY(x->aborted)) {
-        /* What was written still leaves, so that the client sees how far it got; that it is not whole shows in its
-         * framing, or, where the end of the connection is the end of the body, in the way it ends. */
-        bool framed = x->chunked || x->body_left != RILL_LENGTH_UNKNOWN;
+        /* What was written still leaves, and the responses before it with it; that it is not whole shows in its
+         * framing. Where the end of the connection is the end of the body, nothing that may be done here would show it.
+         */
         release(x);
         close_session(session, true);
-        if (!framed)
-            rill_conn_close(session->conn, RILL_CLOSE_LOCAL);
         return;
     }
     if (RILL_UNLIKELY(!x->body_done) && x->keep_alive && !session->closing && rill_session_would_discard(x)) {
