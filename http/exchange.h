@@ -127,7 +127,8 @@ bool rill_exchange_is_full(const struct rill_exchange *x);
 void rill_exchange_on_room(struct rill_exchange *x, rill_handler_fn *fn, void *arg);
 
 /* The response is complete. One that is shorter than its content length said, or is aborted, closes the connection, so
- * that the client can tell. */
+ * that the client can tell: all but one of HTTP/1.0 that was announced no length. What was written before still leaves.
+ */
 void rill_exchange_end(struct rill_exchange *x);
 void rill_exchange_abort(struct rill_exchange *x);
 

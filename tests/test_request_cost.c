@@ -127,7 +127,7 @@ START_TEST(an_idle_session_holds_nothing)
     ck_assert_int_eq(rill_loop_turn(loop, false), 0);
     ck_assert_ptr_nonnull(session->x);
     ck_assert_ptr_nonnull(conn->held);
-    ask(GET + 20, 1);
+    ask(&GET[20], 1);
     ck_assert_ptr_null(session->x);
     ck_assert_ptr_null(conn->held);
     ck_assert_uint_le(sizeof(struct rill_session), 40);

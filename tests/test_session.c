@@ -191,6 +191,7 @@ static const char *const samples[] = {
     GET("/hello") GET("/abort/before") GET("/hello"),
     GET("/hello") GET("/abort/after") GET("/hello"),
     GET("/hello") GET("/abort/later") GET("/hello"),
+    GET("/hello") "GET /abort/after HTTP/1.0\r\n\r\n" GET("/hello"),
     GET("/end") GET("/status/204") GET("/status/304") GET("/status/599") GET("/headers") GET("/buf/10")
         GET("/bytes/5000"),
     GET("/deadline/10/50") GET("/deadline/50/10") GET("/hello"),
@@ -535,6 +536,22 @@ START_TEST(a_final_status_instead_of_continue_closes)
         ck_assert(response->close);
         say("abc");
         expect_end(true);
+    }
+}
+END_TEST
+
+START_TEST(an_aborted_response_takes_no_other_with_it)
+{
+    static const char *const requests[] = {
+        GET("/hello") GET("/abort/before") GET("/hello"), GET("/hello") GET("/abort/after") GET("/hello"),
+        GET("/hello") "GET /abort/after HTTP/1.0\r\n\r\n", GET("/hello") GET("/abort/later") GET("/hello")};
+    for (size_t i = 0; i < rill_array_length(requests); i++) {
+        again();
+        say(requests[i]);
+        fake_http_pass(&web, 10);
+        expect_text(200, "Hello, World!");
+        ck_assert(peer.finished);
+        ck_assert_ptr_null(strstr(peer.received + cursor, "World"));
     }
 }
 END_TEST
@@ -1214,6 +1231,7 @@ int main(void)
     tcase_add_test(tcase, limits_have_their_statuses);
     tcase_add_test(tcase, continue_is_sent_once_to_whoever_waits);
     tcase_add_test(tcase, a_final_status_instead_of_continue_closes);
+    tcase_add_test(tcase, an_aborted_response_takes_no_other_with_it);
     tcase_add_test(tcase, bodies_are_read);
     tcase_add_test(tcase, a_body_nobody_reads_is_dropped);
     tcase_add_test(tcase, a_large_body_nobody_reads_ends_the_connection);
