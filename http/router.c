@@ -303,7 +303,6 @@ static const struct node *follow(const struct node *node, struct rill_slice path
     return NULL;
 }
 
-/* The route of NODE for METHOD; NULL: the one for every method. */
 /* NODE's route for a method; only one that is not well known is compared by NAME. */
 static const struct route *find_route(const struct node *node, enum rill_method id, struct rill_slice name)
 {
@@ -315,6 +314,7 @@ static const struct route *find_route(const struct node *node, enum rill_method 
     return route;
 }
 
+/* NODE's route for every method. */
 static const struct route *find_any_route(const struct node *node)
 {
     const struct route *route = node->routes;
