@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char *what_to_do(int error)
 {
@@ -69,6 +70,11 @@ int main(int argc, char **argv)
 
     config.root = app.operand_value ? app.operand_value : root && *root ? root : ".";
     config.cache_bytes = (size_t)cache_bytes;
+    if (config.mime_types && access(config.mime_types, R_OK) < 0) {
+        fprintf(stderr, "rill-httpd: cannot read the media types in %s: %s; give a table like /etc/mime.types\n",
+                config.mime_types, strerror(errno));
+        return 1;
+    }
     struct rill_files *files = rill_files_new(&config, &error);
     if (!files) {
         fprintf(stderr, "rill-httpd: cannot serve %s: %s; %s\n", config.root, strerror(-error), what_to_do(error));
