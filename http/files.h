@@ -3,7 +3,10 @@
  * Nothing outside the folder can be reached: paths are resolved by the kernel below it (openat2(2), RESOLVE_BENEATH).
  * No file is opened, looked at or read by a reactor, save bytes that the page cache is known to hold: all else is done
  * by the worker pool. Each loop keeps a cache of open files, with their validators, their header fields made ready and,
- * when small, their bytes; an entry older than a second is looked at again before it is used, by the pool. */
+ * when small, their bytes; an entry older than a second is looked at again before it is used, by the pool.
+ *
+ * Only regular files are served. Names that begin with a dot are served too (/.well-known/ has to be, RFC 8615), but
+ * not listed. Whatever leads out of the folder is answered as if it were not there. */
 #ifndef RILL_HTTP_FILES_H
 #define RILL_HTTP_FILES_H
 
