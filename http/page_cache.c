@@ -31,7 +31,8 @@ static bool probed(int fd, uint64_t offset, uint64_t length)
         int count = 0;
         for (; count < PROBE_PARTS && asked < length; count++) {
             uint64_t left = length - asked;
-            parts[count] = (struct iovec){scratch, left < SCRATCH_BYTES ? (size_t)left : SCRATCH_BYTES};
+            parts[count].iov_base = &scratch[0];
+            parts[count].iov_len = left < SCRATCH_BYTES ? (size_t)left : SCRATCH_BYTES;
             asked += parts[count].iov_len;
         }
         ssize_t got = rill_sys_preadv2(fd, parts, count, (off_t)offset, RWF_NOWAIT);
