@@ -56,7 +56,7 @@ enum rill_close_reason {
     RILL_CLOSE_IDLE,          /* its deadline passed */
     RILL_CLOSE_WRITE_TIMEOUT, /* the peer took no byte for write_timeout_ms */
     RILL_CLOSE_STOPPED,       /* the server stops */
-    RILL_CLOSE_NO_MEMORY,     /* memory was lacking */
+    RILL_CLOSE_NO_MEMORY,     /* memory was lacking, here or in the kernel */
     RILL_CLOSE_INPUT_LIMIT,   /* the handler left more unconsumed than max_input_bytes */
     RILL_CLOSE_REASONS,
 };
@@ -95,7 +95,7 @@ struct rill_conn_handler {
 struct rill_conn_config {
     const struct rill_conn_handler *handler;
     void *arg;                 /* rill_conn_arg() */
-    uint64_t idle_timeout_ms;  /* without a byte read or written; 0: none. For protocols that set no deadlines */
+    uint64_t idle_timeout_ms;  /* without a byte read or sent; 0: none. For protocols that set no deadlines */
     uint64_t write_timeout_ms; /* output waits and the peer takes nothing; 0: none */
     size_t high_watermark;     /* of buffered output, in bytes; 0: 256 KiB */
     size_t low_watermark;      /* 0: a quarter of the high one */
@@ -103,8 +103,9 @@ struct rill_conn_config {
 };
 
 /* Makes FD, a connected non-blocking stream socket, a connection of LOOP, which owns FD from here on whatever comes
- * of it. PEER may be NULL. on_open, and on_data when there are bytes already, run before it returns. Returns 0;
- * -ENOMEM or another negative errno: FD was closed and no callback has run. */
+ * of it. PEER may be NULL. on_open, and (unless an on_data of the loop is running) on_data when there are bytes
+ * already, run before it returns. Returns 0; -ENOMEM or another negative errno: FD was closed and no callback has run.
+ */
 RILL_WARN_UNUSED int rill_conn_adopt(struct rill_loop *loop, int fd, const struct rill_ip *peer,
                                      const struct rill_conn_config *config);
 
@@ -114,11 +115,12 @@ RILL_WARN_UNUSED int rill_conn_adopt(struct rill_loop *loop, int fd, const struc
 int rill_conn_send(struct rill_conn *conn, const void *bytes, size_t length);
 
 /* Room for LENGTH bytes (at most RILL_CONN_RESERVE_MAX) at the end of the output, to be written in place and then
- * counted with rill_conn_commit(); NULL when memory is lacking or the connection is closing. */
+ * counted with rill_conn_commit() before anything else is done with the connection and before the callback returns.
+ * NULL when it is closed or closing, or memory was lacking: then it is closed now. */
 #define RILL_CONN_RESERVE_MAX 8192
 char *rill_conn_reserve(struct rill_conn *conn, size_t length);
 
-/* The first LENGTH bytes of the room reserved last are output. */
+/* The first LENGTH bytes of the room reserved last are output; 0 is fine. */
 void rill_conn_commit(struct rill_conn *conn, size_t length);
 
 /* Sends the bytes of BUF without copying them, and takes over the caller's reference, on errors too. Returns as
@@ -127,7 +129,8 @@ int rill_conn_send_buf(struct rill_conn *conn, struct rill_buf *buf);
 
 /* Sends LENGTH bytes of FILE from OFFSET on with sendfile(2), holding a reference of its own. The caller has made
  * sure that they are in memory, because the loop will not wait for a disk. A file that turns out shorter
- * closes the connection (RILL_CLOSE_LOCAL). Returns as rill_conn_send(). */
+ * closes the connection (RILL_CLOSE_LOCAL). sendfile(2) knows no MSG_NOSIGNAL: the program ignores SIGPIPE, as
+ * rill_server_run() with signals does. Returns as rill_conn_send(). */
 int rill_conn_send_file(struct rill_conn *conn, struct rill_file_ref *file, uint64_t offset, uint64_t length);
 
 /* Bytes of output that the socket has not taken yet. */
@@ -148,15 +151,16 @@ void rill_conn_resume(struct rill_conn *conn, enum rill_pause reason);
 /* Closes at once: output that has not left is dropped, on_close runs before this returns. A second call is a no-op. */
 void rill_conn_close(struct rill_conn *conn, enum rill_close_reason reason);
 
-/* Closes when all output has left. Reads no more. With LINGER, input that the peer is still sending is read and
- * dropped for a while after the last byte has left, so that a reset does not destroy that output on its way (RFC
- * 9112, 9.6). */
+/* Closes when all output has left; on_data and on_eof are called no more. With LINGER, what the peer is still sending
+ * is read and dropped, and after the last byte of output has left for up to 5 s more, so that a reset does not destroy
+ * that output on its way (RFC 9112, 9.6). */
 void rill_conn_finish(struct rill_conn *conn, bool linger);
 
 /* Sends the end of the stream once all output has left; reading goes on. */
 void rill_conn_shutdown(struct rill_conn *conn);
 
-/* Calls on_timeout in DELAY_MS unless set again before; 0: never. Cheap: a later deadline costs no timer operation. */
+/* Calls on_timeout in DELAY_MS unless set again before; 0: never. Cheap: a later deadline costs no timer operation.
+ * rill_conn_finish() takes it back; one set after that closes the connection (RILL_CLOSE_IDLE). */
 void rill_conn_set_deadline(struct rill_conn *conn, uint64_t delay_ms);
 
 /* The app's own pointer. */

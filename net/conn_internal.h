@@ -49,12 +49,18 @@ struct rill_net {
     struct rill_task ready_task, closed_task;
     bool ready_deferred, closed_deferred;
     bool edge_triggered;
+    bool buffer_lent;                   /* on_data is looking at the loop's read buffer */
     struct rill_segment *free_segments; /* leased out and given back, last in first out */
     unsigned free_segment_count;
     struct rill_output *free_outputs; /* linked through `first` */
     unsigned free_output_count;
-    uint64_t closed_total;       /* connections ever closed; written by the loop, read by the acceptor */
-    void (*on_empty)(void *arg); /* the last connection closed */
+    /* Connections of the server that the loop serves; others, clients for instance, are not the server's to count. */
+    const struct rill_conn_config *server_config; /* what it adopts with; NULL: no server */
+    uint32_t server_conns;                        /* open or closing */
+    unsigned early_luck; /* how often a new connection's bytes were there already; see read_at_once() */
+    unsigned adoptions;
+    uint64_t closed_total;       /* ever closed; written by the loop, read by the acceptors */
+    void (*on_empty)(void *arg); /* the last of them has gone */
     void *on_empty_arg;
 };
 
@@ -80,9 +86,11 @@ struct rill_conn {
     uint8_t finish_reason; /* what on_close is told after FINISHING */
     uint8_t callbacks;     /* callbacks of this connection on the stack: output is gathered until 0 */
     uint8_t interest;      /* what libevent watches; 0: not added */
-    bool readable : 1;     /* the socket may have bytes: no short read since the last edge */
+    bool readable : 1;     /* the socket may have bytes, the peer's end or an error for us */
+    bool spent : 1;        /* a short read took the bytes: only an error may be left, unless a send succeeds */
     bool writable : 1;     /* the socket may have room */
     bool peer_closed : 1;  /* libevent saw the peer's end coming: read up to it */
+    bool received : 1;     /* a byte has come */
     bool eof : 1;          /* read up to the peer's end */
     bool shutdown_wanted : 1;
     bool shutdown_done : 1;
@@ -94,8 +102,8 @@ struct rill_conn {
 
 /* conn_output.c */
 
-/* Sends what the socket takes. Returns 0, or a negative errno when the connection is broken (the caller closes).
- * Afterwards conn->out is NULL or waits for room. */
+/* Sends what the socket takes of conn->out, which is not NULL. Returns 0, or a negative errno when the connection is
+ * broken (the caller closes). Afterwards conn->out is NULL or waits for room. */
 int rill_conn_output_flush(struct rill_conn *conn);
 
 /* Drops all output. */
@@ -108,6 +116,12 @@ void rill_conn_output_free_leases(struct rill_net *net);
 
 /* Has CONN looked at (flushed, redelivered, read) when the turn ends. */
 void rill_conn_make_ready(struct rill_conn *conn);
+
+/* Bytes were read or written: the idle timeout, which is set, begins anew. */
+void rill_conn_was_active(struct rill_conn *conn);
+
+/* rill_conn_finish(), with what on_close is to be told. */
+void rill_conn_finish_as(struct rill_conn *conn, bool linger, enum rill_close_reason reason);
 
 static inline size_t rill_conn_high_watermark(const struct rill_conn *conn)
 {

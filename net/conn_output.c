@@ -4,6 +4,7 @@
  * takes at once is assembled in memory that is still in the cache, and costs no allocation. What the socket does not
  * take stays where it is; a segment that is mostly empty is then swapped for one that fits, because a peer
  * who does not read may keep it for long. */
+#include "rill/core/log.h"
 #include "rill/core/sys.h"
 #include "rill/net/conn_internal.h"
 
@@ -11,11 +12,18 @@ enum {
     COPY_CAPACITY = RILL_SEGMENT_BYTES - sizeof(struct rill_segment),
     MAX_FREE_SEGMENTS = 64,
     MAX_FREE_OUTPUTS = 256,
-    MAX_GATHER = 64,          /* iovec entries a sendmsg */
-    DIRECT_SEND_BYTES = 4096, /* so much at once is not worth a copy when nothing waits before it */
-    SENDFILE_BYTES = 2 << 20, /* a call */
+    MAX_GATHER = 64,              /* iovec entries a sendmsg */
+    DIRECT_SEND_BYTES = 4096,     /* so much at once is not worth a copy when nothing waits before it */
+    SENDFILE_BYTES = 2 << 20,     /* a call */
+    WRITE_BUDGET_BYTES = 2 << 20, /* sent of one connection before the others have their turn */
     SMALL_FILE_BYTES = 16384,
 };
+
+__attribute__((cold, noreturn)) static void contract_broken(const char *function, const char *what)
+{
+    rill_log_error("%s: %s", function, what);
+    abort();
+}
 
 static struct rill_segment *segment_lease(struct rill_net *net)
 {
@@ -128,12 +136,12 @@ static int append(struct rill_conn *conn, struct rill_segment *segment)
 }
 
 /* Counts LENGTH bytes that were added to the queue and sees that they leave. */
-static void added(struct rill_conn *conn, uint64_t length)
+static inline void added(struct rill_conn *conn, uint64_t length)
 {
     conn->out->bytes += length;
     if (RILL_UNLIKELY(conn->out->bytes > rill_conn_high_watermark(conn)))
         conn->above_high = true;
-    if (conn->callbacks == 0)
+    if (RILL_UNLIKELY(conn->callbacks == 0))
         rill_conn_make_ready(conn);
 }
 
@@ -144,6 +152,8 @@ char *rill_conn_reserve(struct rill_conn *conn, size_t length)
         return NULL;
     struct rill_segment *last = conn->out ? conn->out->last : NULL;
     if (!last || last->end + length > last->capacity) {
+        if (RILL_UNLIKELY(length > RILL_CONN_RESERVE_MAX))
+            contract_broken("rill_conn_reserve", "more than RILL_CONN_RESERVE_MAX bytes were wanted");
         last = segment_lease(conn->net);
         if (append(conn, last) < 0)
             return NULL;
@@ -153,8 +163,20 @@ char *rill_conn_reserve(struct rill_conn *conn, size_t length)
 
 void rill_conn_commit(struct rill_conn *conn, size_t length)
 {
-    conn->out->last->end += length;
+    struct rill_segment *last = conn->out->last;
+    if (RILL_UNLIKELY(last->end + length > last->capacity))
+        contract_broken("rill_conn_commit", "more bytes than there was room for");
+    last->end += length;
     added(conn, length);
+}
+
+/* The socket took bytes, so it has no error for us. */
+static inline void made_progress(struct rill_conn *conn)
+{
+    if (conn->spent)
+        conn->readable = conn->spent = false;
+    if (conn->config->idle_timeout_ms)
+        rill_conn_was_active(conn);
 }
 
 /* Sends at once what the socket takes, for large sends with nothing waiting before them. Returns the bytes taken;
@@ -167,7 +189,10 @@ static size_t send_directly(struct rill_conn *conn, const char *bytes, size_t le
     while (sent < 0 && errno == EINTR);
     if (sent >= 0 ? (size_t)sent < length : errno == EAGAIN)
         conn->writable = false;
-    return sent < 0 ? 0 : (size_t)sent;
+    if (sent <= 0)
+        return 0;
+    made_progress(conn);
+    return (size_t)sent;
 }
 
 int rill_conn_send(struct rill_conn *conn, const void *bytes, size_t length)
@@ -319,27 +344,35 @@ static void compact(struct rill_conn *conn)
 
 int rill_conn_output_flush(struct rill_conn *conn)
 {
-    bool progress = false;
-    while (conn->out && conn->writable) {
+    uint64_t total = 0;
+    while (conn->writable) {
         size_t offered;
         ssize_t sent = conn->out->first->file ? send_file(conn, &offered) : send_bytes(conn, &offered);
-        if (sent == -EINTR)
-            continue;
-        if (sent == -EAGAIN) {
+        if (RILL_UNLIKELY(sent < 0)) {
+            if (sent == -EINTR)
+                continue;
+            if (sent != -EAGAIN)
+                return (int)sent;
             conn->writable = false;
-        } else if (sent < 0) {
-            return (int)sent;
-        } else {
-            if ((size_t)sent < offered)
-                conn->writable = false; /* the kernel has noted that we wait: an edge will come */
-            advance(conn, (uint64_t)sent);
-            progress = true;
+            break;
+        }
+        if ((size_t)sent < offered)
+            conn->writable = false; /* the kernel has noted that we wait: an edge will come */
+        total += (uint64_t)sent;
+        advance(conn, (uint64_t)sent);
+        if (RILL_LIKELY(!conn->out))
+            break;
+        if (total >= WRITE_BUDGET_BYTES) {
+            rill_conn_make_ready(conn);
+            break;
         }
     }
-    if (conn->out) {
+    if (total > 0)
+        made_progress(conn);
+    if (RILL_UNLIKELY(conn->out != NULL)) {
         uint64_t timeout_ms = conn->config->write_timeout_ms;
-        if (timeout_ms && (progress || conn->out->deadline_ms == 0))
-            conn->out->deadline_ms = rill_loop_now_ms(conn->net->loop) + timeout_ms;
+        if (timeout_ms && (total > 0 || conn->out->deadline_ms == 0))
+            conn->out->deadline_ms = rill_loop_deadline_ms(conn->net->loop, timeout_ms);
         compact(conn);
     }
     return 0;

@@ -1,20 +1,23 @@
 /* dispatch.c - from accept to a loop: which loop gets a connection, and how it gets there.
  *
  * The main reactor gathers a batch of accepts into one message a loop and posts each message once, so that a burst
- * of connections costs a loop one wake-up. A loop's load is the difference of two counters, each with one writer: how
- * many were dealt to it, and how many it has closed; nobody needs an atomic read-modify-write. */
+ * of connections costs a loop one wake-up. A loop's load is the difference of counters, each with one writer: how many
+ * the main loop dealt to it, how many it accepted itself, and how many of them it has closed; nobody needs an atomic
+ * read-modify-write. */
 #include "rill/core/log.h"
 #include "rill/core/sys.h"
 #include "rill/net/server_internal.h"
 
+/* Those closed are read first: read last they could be more than had come when that was read. */
 static uint64_t open_connections(const struct server_loop *sl)
 {
-    return __atomic_load_n(&sl->dealt, __ATOMIC_RELAXED) - __atomic_load_n(&sl->net->closed_total, __ATOMIC_RELAXED);
+    uint64_t closed = __atomic_load_n(&sl->net->closed_total, __ATOMIC_ACQUIRE);
+    return __atomic_load_n(&sl->dealt, __ATOMIC_RELAXED) + __atomic_load_n(&sl->accepted, __ATOMIC_RELAXED) - closed;
 }
 
-static void count_dealt(struct server_loop *sl)
+static void count(uint64_t *counter)
 {
-    __atomic_store_n(&sl->dealt, sl->dealt + 1, __ATOMIC_RELAXED);
+    __atomic_store_n(counter, *counter + 1, __ATOMIC_RELAXED);
 }
 
 /* Another thread's counters may be a moment old, so with RILL_ACCEPT_REUSEPORT the limit can be passed by a batch. */
@@ -49,7 +52,7 @@ static void adopt(struct server_loop *sl, int fd, const struct rill_ip *peer)
     int error = rill_conn_adopt(sl->loop, fd, peer, &sl->server->conn_config);
     if (error < 0) {
         /* It never became a connection, so nothing will count it as closed. */
-        __atomic_store_n(&sl->net->closed_total, sl->net->closed_total + 1, __ATOMIC_RELAXED);
+        __atomic_store_n(&sl->net->closed_total, sl->net->closed_total + 1, __ATOMIC_RELEASE);
         rill_log_warn("a connection is dropped: %s", strerror(-error));
     }
 }
@@ -90,7 +93,7 @@ static void on_main_accept(void *arg, int fd, const struct rill_ip *peer)
     struct rill_server *server = arg;
     struct server_loop *sl = choose(server);
     if (sl->loop == server->main_loop) {
-        count_dealt(sl);
+        count(&sl->dealt);
         adopt(sl, fd, peer);
         return;
     }
@@ -107,7 +110,7 @@ static void on_main_accept(void *arg, int fd, const struct rill_ip *peer)
     }
     sl->pending->accepted[sl->pending->count].fd = fd;
     sl->pending->accepted[sl->pending->count++].peer = *peer;
-    count_dealt(sl);
+    count(&sl->dealt);
     if (sl->pending->count == HANDOFF_CONNECTIONS)
         post_pending(sl);
 }
@@ -115,7 +118,7 @@ static void on_main_accept(void *arg, int fd, const struct rill_ip *peer)
 static void on_loop_accept(void *arg, int fd, const struct rill_ip *peer)
 {
     struct server_loop *sl = arg;
-    count_dealt(sl);
+    count(&sl->accepted);
     adopt(sl, fd, peer);
 }
 

@@ -21,7 +21,9 @@ struct rill_listener {
     struct rill_timer resume;
     struct rill_listener_handler handler;
     int fd;
-    bool complained; /* about this shortage, once until an accept succeeds again */
+    bool complained; /* about this shortage, which lasts until the backlog was emptied */
+    bool accepting;  /* in accept_batch(): the callbacks may close the listener */
+    bool closing;
 };
 
 static void pause_accepting(struct rill_listener *listener)
@@ -50,28 +52,54 @@ static void complain(struct rill_listener *listener, int error)
                                        : "it goes on when the system has room again");
 }
 
-/* Accepts up to MOST connections. Returns 0 when more may wait, or the negative errno that ended it. */
-static int accept_batch(struct rill_listener *listener, unsigned most)
+/* Whether ERROR is one connection's trouble: the peer has gone already, or a filter refused it, or the network has
+ * failed it (accept(2)). The next may be fine. */
+static bool is_of_one_connection(int error)
 {
-    for (unsigned i = 0; i < most; i++) {
-        struct rill_ip peer;
-        int fd = rill_sock_accept(listener->fd, &peer);
-        if (fd < 0) {
-            /* The peer may have gone already, or been refused by a filter (accept(2)): the next may be fine. */
-            if (fd == -ECONNABORTED || fd == -EINTR || fd == -EPROTO || fd == -EPERM || fd == -ENETDOWN ||
-                fd == -EHOSTUNREACH || fd == -ENETUNREACH)
-                continue;
-            return fd;
-        }
-        listener->complained = false;
-        listener->handler.on_accept(listener->handler.arg, fd, &peer);
+    switch (-error) {
+    case ECONNABORTED:
+    case EINTR:
+    case EPROTO:
+    case EPERM:
+    case ENETDOWN:
+    case ENETUNREACH:
+    case ENONET:
+    case EHOSTDOWN:
+    case EHOSTUNREACH:
+    case ENOPROTOOPT:
+    case EOPNOTSUPP:
+    case ETIMEDOUT:
+        return true;
+    default:
+        return false;
     }
-    return 0;
 }
 
 static unsigned room(struct rill_listener *listener)
 {
     return listener->handler.room ? listener->handler.room(listener->handler.arg) : BATCH;
+}
+
+/* Accepts a batch, MOST connections at the most. Returns 0 when more may wait, -EAGAIN when none does, or what else
+ * ended it. */
+static int accept_batch(struct rill_listener *listener, unsigned most)
+{
+    int error = 0;
+    listener->accepting = true;
+    for (unsigned i = 0; i < most && i < BATCH && error == 0; i++) {
+        struct rill_ip peer;
+        int fd = rill_sock_accept(listener->fd, &peer);
+        if (fd >= 0)
+            listener->handler.on_accept(listener->handler.arg, fd, &peer);
+        else if (!is_of_one_connection(fd))
+            error = fd;
+    }
+    listener->accepting = false;
+    if (listener->handler.on_batch_end)
+        listener->handler.on_batch_end(listener->handler.arg);
+    if (error == -EAGAIN)
+        listener->complained = false;
+    return error;
 }
 
 static void on_acceptable(evutil_socket_t fd, short what, void *arg)
@@ -85,10 +113,10 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
         pause_accepting(listener);
         return;
     }
-    int error = accept_batch(listener, welcome < BATCH ? welcome : BATCH);
-    if (listener->handler.on_batch_end)
-        listener->handler.on_batch_end(listener->handler.arg);
-    if (error < 0 && error != -EAGAIN) {
+    int error = accept_batch(listener, welcome);
+    if (listener->closing) {
+        rill_listener_close(listener);
+    } else if (error < 0 && error != -EAGAIN) {
         complain(listener, error);
         pause_accepting(listener);
     }
@@ -123,13 +151,15 @@ void rill_listener_close(struct rill_listener *listener)
     if (!listener)
         return;
     rill_loop_check(listener->loop, __func__);
+    if (listener->accepting) {
+        listener->closing = true; /* when the batch has ended */
+        return;
+    }
     event_del(&listener->event);
     rill_loop_disarm(listener->loop, &listener->resume);
-    int error = 0;
-    while (error == 0 && room(listener) > 0)
-        error = accept_batch(listener, BATCH);
-    if (listener->handler.on_batch_end)
-        listener->handler.on_batch_end(listener->handler.arg);
+    for (unsigned most = room(listener); most > 0; most = room(listener))
+        if (accept_batch(listener, most) < 0)
+            break;
     rill_sys_close(listener->fd);
     rill_sys_free(listener);
 }

@@ -27,7 +27,8 @@ struct rill_listener *rill_listener_new(struct rill_loop *loop, int fd, const st
                                         int *error);
 
 /* Accepts what waits in the backlog already, then closes the socket and frees the listener: nobody who got through
- * the handshake is turned away. NULL is ignored. */
+ * the handshake is turned away while there is room. Called by on_accept or on_batch_end, it takes effect after the
+ * batch. NULL is ignored. */
 void rill_listener_close(struct rill_listener *listener);
 
 #ifdef __cplusplus

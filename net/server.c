@@ -38,6 +38,12 @@ static void set_state(struct rill_server *server, enum server_state state)
     __atomic_store_n(&server->state, (int)state, __ATOMIC_RELEASE);
 }
 
+static void remove_socket_file(const struct rill_addr *addr)
+{
+    if (addr->socket.any.sa_family == AF_UNIX)
+        rill_sys_unlink(addr->socket.local.sun_path);
+}
+
 /* --- opening the sockets --- */
 
 static const char *advice(int error, const struct rill_addr *addr)
@@ -110,7 +116,7 @@ static int open_listeners(struct rill_server *server)
     return error;
 }
 
-/* Half of the descriptors that a process may have could be files being sent, but connections come first. */
+/* Files, pipes and the like need descriptors too; when none is left accepting pauses all the same. */
 static unsigned default_max_connections(void)
 {
     struct rlimit limit;
@@ -151,8 +157,10 @@ static int fill_in(struct rill_server *server, const struct rill_server_config *
     raise_descriptor_limit();
     server->max_connections = config->max_connections ? config->max_connections : default_max_connections();
     server->loops = rill_sys_calloc(server->loop_count, sizeof *server->loops);
-    if (!server->loops)
+    if (!server->loops) {
+        rill_log_error("%s: no memory for %u loops", server->name, server->loop_count);
         return -ENOMEM;
+    }
     for (unsigned k = 0; k < server->loop_count; k++) {
         server->loops[k].server = server;
         for (unsigned i = 0; i < RILL_SERVER_MAX_LISTENERS; i++)
@@ -167,6 +175,8 @@ struct rill_server *rill_server_new(const struct rill_server_config *config, int
 {
     struct rill_server *server = rill_sys_calloc(1, sizeof *server);
     *error = server ? fill_in(server, config) : -ENOMEM;
+    if (!server)
+        rill_log_error("%s: no memory for a server", config->name ? config->name : "rill");
     if (*error == 0) {
         struct rill_loop_config main_config = {.name = "main", .backend = config->backend};
         server->main_loop = rill_loop_new(&main_config, error);
@@ -186,13 +196,13 @@ struct rill_server *rill_server_new(const struct rill_server_config *config, int
 static void close_sockets(struct rill_server *server)
 {
     for (unsigned i = 0; i < server->listener_count; i++) {
-        if (server->listen_fds[i] >= 0)
+        if (server->listen_fds[i] >= 0) {
+            remove_socket_file(&server->addrs[i]);
             rill_sys_close(server->listen_fds[i]);
+        }
         for (unsigned k = 0; k < server->loop_count; k++)
             if (server->loops[k].listen_fds[i] >= 0)
                 rill_sys_close(server->loops[k].listen_fds[i]);
-        if (server->addrs[i].socket.any.sa_family == AF_UNIX && server->listen_fds[i] >= 0)
-            rill_sys_unlink(server->addrs[i].socket.local.sun_path);
     }
 }
 
@@ -202,6 +212,7 @@ void rill_server_free(struct rill_server *server)
         return;
     if (server->loops)
         close_sockets(server);
+    rill_loop_group_stop(server->group);
     rill_loop_free(server->main_loop);
     rill_sys_free(server->loops);
     rill_sys_free(server);
@@ -253,7 +264,7 @@ static void stop_one(struct rill_conn *conn, void *arg)
     if (handler->on_stop)
         handler->on_stop(conn);
     else
-        rill_conn_finish(conn, false);
+        rill_conn_finish_as(conn, false, RILL_CLOSE_STOPPED);
 }
 
 /* On the loop: accept what got through the handshake, accept no more, and let every connection come to its end. */
@@ -266,7 +277,7 @@ static void drain_loop(struct rill_task *task)
     }
     sl->draining = true;
     rill_conn_each(sl->loop, &sl->server->conn_config, stop_one, NULL);
-    if (rill_conn_count(sl->loop) == 0)
+    if (!sl->net || sl->net->server_conns == 0)
         on_empty(sl);
 }
 
@@ -285,7 +296,7 @@ static void close_loop(struct rill_task *task)
 static void end_loop(struct rill_task *task)
 {
     struct server_loop *sl = rill_container_of(task, struct server_loop, end_task);
-    if (sl->server->config.on_loop_stop)
+    if (sl->started && sl->server->config.on_loop_stop)
         sl->server->config.on_loop_stop(sl->loop, sl->server->config.arg);
     if (sl->net)
         sl->net->on_empty = NULL;
@@ -327,10 +338,12 @@ static void drain(struct rill_server *server)
     set_state(server, SERVER_DRAINING);
     rill_log_info("%s: draining", server->name);
     for (unsigned i = 0; i < server->listener_count; i++) {
+        if (!server->listeners[i])
+            continue;
+        /* The file goes first: once nobody listens, a new server may have put one of its own there. */
+        remove_socket_file(&server->addrs[i]);
         rill_listener_close(server->listeners[i]);
         server->listeners[i] = NULL;
-        if (server->addrs[i].socket.any.sa_family == AF_UNIX)
-            rill_sys_unlink(server->addrs[i].socket.local.sun_path);
     }
     server->waiting_for = server->loop_count;
     uint64_t timeout_ms = server->config.drain_timeout_ms ? server->config.drain_timeout_ms : DRAIN_TIMEOUT_MS;
@@ -339,21 +352,39 @@ static void drain(struct rill_server *server)
         order(&server->loops[k], &server->loops[k].drain_task, drain_loop);
 }
 
-static void drain_posted(void *arg)
+/* Drains, with NOW closes everything; while starting, as soon as that has ended, because the loops' tasks and reports
+ * are on their way. */
+static void stop(struct rill_server *server, bool now)
 {
-    drain(arg);
+    if (state_of(server) == SERVER_STARTING) {
+        server->stop_wanted = true;
+        server->stop_now |= now;
+        return;
+    }
+    drain(server);
+    if (now)
+        close_all(server);
 }
 
-static void close_posted(void *arg)
+static void drain_wanted(struct rill_task *task)
 {
-    drain(arg);
-    close_all(arg);
+    stop(rill_container_of(task, struct rill_server, want_drain.task), false);
 }
 
+static void close_wanted(struct rill_task *task)
+{
+    stop(rill_container_of(task, struct rill_server, want_close.task), true);
+}
+
+/* Each of the two goes to the main loop once: asking again would change nothing. Refused, it has stopped already. */
 void rill_server_stop(struct rill_server *server, bool now)
 {
-    if (rill_post(server->main_loop, now ? close_posted : drain_posted, server) < 0)
-        rill_log_warn("%s: asked to stop, but it has stopped already, or memory is lacking", server->name);
+    struct stop_request *request = now ? &server->want_close : &server->want_drain;
+    if (__atomic_exchange_n(&request->made, true, __ATOMIC_ACQ_REL))
+        return;
+    request->task.run = now ? close_wanted : drain_wanted;
+    if (rill_loop_post(server->main_loop, &request->task) < 0)
+        rill_log_debug("%s: asked to stop, but it has stopped already", server->name);
 }
 
 bool rill_server_is_stopping(const struct rill_server *server)
@@ -368,12 +399,10 @@ static void on_stop_signal(evutil_socket_t number, short what, void *arg)
     struct rill_server *server = arg;
     (void)number;
     (void)what;
-    if (state_of(server) == SERVER_RUNNING) {
-        drain(server);
-        return;
-    }
-    rill_log_info("%s: second signal: stopping at once", server->name);
-    close_all(server);
+    bool second = state_of(server) > SERVER_RUNNING || server->stop_wanted;
+    if (second)
+        rill_log_info("%s: second signal: stopping at once", server->name);
+    stop(server, second);
 }
 
 static void on_reload_signal(evutil_socket_t number, short what, void *arg)
@@ -410,32 +439,38 @@ static void release_signals(struct rill_server *server)
 
 /* --- running --- */
 
-/* On the main loop: takes in one loop's report. True when it was the last one, and all is well. */
-static bool all_well(struct server_loop *sl)
+/* On the main loop: takes in one loop's report on its start. True when it was the last one. */
+static bool all_reported(struct server_loop *sl)
 {
     struct rill_server *server = sl->server;
     if (sl->start_error < 0)
         server->error = sl->start_error;
-    if (--server->waiting_for > 0)
-        return false;
-    if (server->error == 0)
-        return true;
-    rill_log_error("%s: cannot start: %s", server->name, strerror(-server->error));
-    drain(server);
-    return false;
+    return --server->waiting_for == 0;
+}
+
+/* Nobody reports any more: the server runs, or is stopped when it cannot start or is wanted no longer. */
+static void end_start(struct rill_server *server)
+{
+    set_state(server, SERVER_RUNNING);
+    if (server->error < 0)
+        rill_log_error("%s: cannot start: %s", server->name, strerror(-server->error));
+    if (server->error < 0 || server->stop_wanted)
+        stop(server, server->error < 0 || server->stop_now);
 }
 
 /* On the main loop: a loop accepts on its own sockets. When all do, the server serves. */
 static void on_listening(struct rill_task *task)
 {
     struct server_loop *sl = rill_container_of(task, struct server_loop, report_task);
-    if (!all_well(sl))
+    struct rill_server *server = sl->server;
+    if (!all_reported(sl))
         return;
-    for (unsigned i = 0; i < sl->server->listener_count; i++) {
+    for (unsigned i = 0; i < server->listener_count && server->error == 0; i++) {
         char text[RILL_ADDR_TEXT];
-        rill_addr_format(&sl->server->addrs[i], text);
-        rill_log_info("%s: listening on %s", sl->server->name, text);
+        rill_addr_format(&server->addrs[i], text);
+        rill_log_info("%s: listening on %s", server->name, text);
     }
+    end_start(server);
 }
 
 static void listen_on_loop(struct rill_task *task)
@@ -450,9 +485,14 @@ static void on_prepared(struct rill_task *task)
 {
     struct server_loop *sl = rill_container_of(task, struct server_loop, report_task);
     struct rill_server *server = sl->server;
-    if (!all_well(sl))
+    if (!all_reported(sl))
         return;
-    server->error = rill_server_open_main_listeners(server);
+    if (server->error == 0 && !server->stop_wanted)
+        server->error = rill_server_open_main_listeners(server);
+    if (server->error < 0 || server->stop_wanted) {
+        end_start(server);
+        return;
+    }
     server->waiting_for = server->loop_count;
     for (unsigned k = 0; k < server->loop_count; k++)
         order(&server->loops[k], &server->loops[k].start_task, listen_on_loop);
@@ -464,12 +504,14 @@ static void prepare_loop(struct rill_task *task)
     const struct rill_server_config *config = &sl->server->config;
     sl->net = rill_net_of(sl->loop);
     if (sl->net) {
+        sl->net->server_config = &sl->server->conn_config;
         sl->net->on_empty = on_empty;
         sl->net->on_empty_arg = sl;
         sl->start_error = config->on_loop_start ? config->on_loop_start(sl->loop, config->arg) : 0;
     } else {
         sl->start_error = -ENOMEM;
     }
+    sl->started = sl->start_error >= 0;
     report(sl, on_prepared);
 }
 
@@ -503,15 +545,16 @@ int rill_server_run(struct rill_server *server, bool signals)
     if (error == 0)
         error = start_group(server);
     if (error == 0) {
-        set_state(server, SERVER_RUNNING);
+        set_state(server, SERVER_STARTING);
         server->waiting_for = server->loop_count;
         for (unsigned k = 0; k < server->loop_count; k++)
             order(&server->loops[k], &server->loops[k].start_task, prepare_loop);
         error = rill_loop_run(server->main_loop);
     }
     release_signals(server);
-    rill_loop_group_stop(server->group);
-    server->group = NULL;
+    rill_loop_group_join(server->group); /* the loops stay, for those who still post to them and are refused */
+    for (unsigned k = 0; k < server->loop_count && error < 0 && server->loops[k].loop; k++)
+        close_loop(&server->loops[k].close_task); /* the main loop gave up, so nobody told them to */
     set_state(server, SERVER_STOPPED);
     if (error == 0)
         rill_log_info("%s: stopped", server->name);
@@ -574,8 +617,10 @@ static void act_by_id(struct rill_task *task)
 static int post_by_id(struct rill_server *server, struct rill_conn_id id, struct rill_buf *buf)
 {
     unsigned index = rill_conn_id_loop(id) - (server->config.threads > 0 ? 1 : 0);
-    struct by_id *order_by_id = index < server->loop_count ? rill_sys_malloc(sizeof *order_by_id) : NULL;
-    int error = index >= server->loop_count ? -ESTALE : order_by_id ? 0 : -ENOMEM;
+    /* Before it starts a server has no loops, and no connection that an ID could name. */
+    bool known = index < server->loop_count && state_of(server) != SERVER_NEW;
+    struct by_id *order_by_id = known ? rill_sys_malloc(sizeof *order_by_id) : NULL;
+    int error = !known ? -ESTALE : order_by_id ? 0 : -ENOMEM;
     if (error == 0) {
         *order_by_id = (struct by_id){.task.run = act_by_id, .loop = server->loops[index].loop, .id = id, .buf = buf};
         error = rill_loop_post(order_by_id->loop, &order_by_id->task);

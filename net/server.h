@@ -37,7 +37,7 @@ struct rill_server_config {
     enum rill_backend backend;
     bool pin;                  /* bind loops to CPUs */
     int backlog;               /* of listen(2); 0: the system's limit */
-    unsigned max_connections;  /* accepting pauses at so many; 0: what the descriptor limit allows */
+    unsigned max_connections;  /* of this server's; accepting pauses at so many; 0: what the descriptor limit allows */
     uint64_t drain_timeout_ms; /* 0: 10 s */
     bool defer_accept;         /* TCP_DEFER_ACCEPT: for protocols in which the client speaks first */
     const struct rill_conn_handler *handler;
@@ -50,7 +50,8 @@ struct rill_server_config {
     /* Called for each loop before any connection on it, by its own thread (the main loop: by the caller of
      * rill_server_run()). A negative errno ends the start. */
     int (*on_loop_start)(struct rill_loop *loop, void *arg);
-    /* Called on each loop when it has closed its last connection for good, before it ends. */
+    /* Called on each loop that on_loop_start succeeded on, when it has closed its last connection for good, before it
+     * ends. */
     void (*on_loop_stop)(struct rill_loop *loop, void *arg);
     /* All connections have ended and the loops still run, on the main loop: the time to stop what posts to them. */
     void (*on_drained)(struct rill_server *server, void *arg);
@@ -63,7 +64,8 @@ struct rill_server_config {
 struct rill_server *rill_server_new(const struct rill_server_config *config, int *error);
 
 /* Serves until stopped. With SIGNALS, takes SIGINT and SIGTERM (drain; the second one stops at once), SIGHUP (reload)
- * and ignores SIGPIPE. Returns 0 after an orderly stop, or a negative errno. */
+ * and ignores SIGPIPE; without, the program sees to them. Returns 0 after an orderly stop, or a negative errno. Runs
+ * once. Thread: with SIGNALS the one that made the server. */
 int rill_server_run(struct rill_server *server, bool signals);
 
 /* Frees a server that does not run. NULL is ignored. */
@@ -72,7 +74,8 @@ void rill_server_free(struct rill_server *server);
 /* new, run with signals, free: the whole of a main(). Returns the exit status: 0, or 1. */
 int rill_server_main(const struct rill_server_config *config);
 
-/* Begins to stop: drains, or with NOW closes everything at once. Thread: any. */
+/* Begins to stop: drains, or with NOW closes everything at once. Called before or during the start, it takes effect
+ * when that has ended. May be called again. Thread: any, callbacks of connections and loops included. */
 void rill_server_stop(struct rill_server *server, bool now);
 
 /* Whether the server is draining. Thread: any. */
@@ -81,7 +84,8 @@ bool rill_server_is_stopping(const struct rill_server *server);
 /* The loop that accepts. Thread: any. */
 struct rill_loop *rill_server_main_loop(const struct rill_server *server);
 
-/* The loops that serve: their number and the I-th; good while the server runs. Thread: any. */
+/* The loops that serve: their number and the I-th, NULL before rill_server_run(). They accept no posts any more once it
+ * has returned, and go with rill_server_free(). Thread: any. */
 unsigned rill_server_loop_count(const struct rill_server *server);
 struct rill_loop *rill_server_loop(const struct rill_server *server, unsigned i);
 

@@ -31,18 +31,29 @@ struct server_loop {
     int listen_fds[RILL_SERVER_MAX_LISTENERS];                     /* opened for it, until it runs; -1: none */
     struct rill_task start_task, drain_task, close_task, end_task; /* main loop to this loop */
     struct rill_task report_task;                                  /* this loop to the main loop */
-    bool draining, drained;                                        /* this loop's */
+    bool started, draining, drained;                               /* this loop's */
     int start_error;                                               /* this loop's until it has started */
-    /* Written by whoever accepts for this loop, read by all that accept; away from what the loop writes. */
-    __attribute__((aligned(RILL_CACHE_LINE))) uint64_t dealt;
+    /* Each on a cache line of its own, because all that accept read them. */
+    char apart_before[RILL_CACHE_LINE];
+    uint64_t dealt; /* connections handed to this loop; the main loop's */
+    char apart_between[RILL_CACHE_LINE];
+    uint64_t accepted; /* connections that this loop accepted itself; this loop's */
+    char apart_after[RILL_CACHE_LINE];
 };
 
 enum server_state {
     SERVER_NEW,
+    SERVER_STARTING, /* loops are being prepared; a stop waits until they are */
     SERVER_RUNNING,
     SERVER_DRAINING,
     SERVER_STOPPING, /* closing what is left */
     SERVER_STOPPED,
+};
+
+/* Any thread's wish that the server stop, on its way to the main loop: embedded, because it must not fail. */
+struct stop_request {
+    struct rill_task task;
+    bool made; /* atomic */
 };
 
 struct rill_server {
@@ -50,7 +61,7 @@ struct rill_server {
     struct rill_conn_config conn_config;
     const char *name;
     struct rill_loop *main_loop;
-    struct rill_loop_group *group; /* NULL with --threads 0, and while not running */
+    struct rill_loop_group *group; /* NULL without sub-reactors, and before it runs */
     struct server_loop *loops;     /* loop_count of them */
     unsigned loop_count;
     unsigned next_loop; /* round-robin: the main loop's */
@@ -61,7 +72,9 @@ struct rill_server {
     unsigned max_connections;
     int state; /* enum server_state; written by the main loop's thread, read by any */
     int error;
-    unsigned waiting_for; /* loops that have not reported yet: the main loop's */
+    struct stop_request want_drain, want_close;
+    bool stop_wanted, stop_now; /* asked for while starting; the main loop's */
+    unsigned waiting_for;       /* loops that have not reported yet: the main loop's */
     struct rill_timer drain_timer;
     struct event *signals[3];
     uint64_t drain_started_ms;

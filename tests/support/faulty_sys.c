@@ -1,0 +1,374 @@
+/* faulty_sys.c - see faulty_sys.h. */
+#ifndef RILL_SYS_REPLACED
+#define RILL_SYS_REPLACED
+#endif
+#include "faulty_sys.h"
+#include "rill/core/sys.h"
+#include <event2/event.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+enum { TIMER_FDS = 64 };
+
+struct faulty_sys faulty_sys;
+
+/* What each timerfd was set to, to be set again when the clock is put forward. */
+static struct {
+    int fd;
+    uint64_t at_ns; /* of the clock that the loops see; 0: nothing */
+} timer_fds[TIMER_FDS];
+
+void faulty_sys_reset(void)
+{
+    int64_t skewed_ms = faulty_sys.skewed_ms;
+    memset(&faulty_sys, 0, sizeof faulty_sys);
+    faulty_sys.skewed_ms = skewed_ms;
+}
+
+/* Counts a call; true with errno set when it is to fail. */
+static bool fails(enum faulty_call kind)
+{
+    __atomic_fetch_add(&faulty_sys.calls[kind], 1, __ATOMIC_RELAXED);
+    if (faulty_sys.error[kind]) {
+        errno = faulty_sys.error[kind];
+        return true;
+    }
+    if (!faulty_sys.counts[kind] || __atomic_load_n(&faulty_sys.fail_after, __ATOMIC_RELAXED) == 0 ||
+        __atomic_fetch_sub(&faulty_sys.fail_after, 1, __ATOMIC_RELAXED) != 1)
+        return false;
+    faulty_sys.failed++;
+    errno = faulty_sys.fail_error ? faulty_sys.fail_error : ENOMEM;
+    return true;
+}
+
+/* --- time --- */
+
+static uint64_t skewed_ns(void)
+{
+    return (uint64_t)faulty_sys.skewed_ms * 1000000;
+}
+
+uint64_t rill_sys_monotonic_ns(void)
+{
+    return rill_sys_clock_ns(CLOCK_MONOTONIC) + skewed_ns();
+}
+
+uint64_t rill_sys_realtime_ns(void)
+{
+    return rill_sys_clock_ns(CLOCK_REALTIME) + skewed_ns();
+}
+
+static int set_timer_fd(int fd, uint64_t at_ns)
+{
+    uint64_t real_ns = at_ns > skewed_ns() ? at_ns - skewed_ns() : 1;
+    struct itimerspec when = {.it_value = {(time_t)(real_ns / 1000000000), (long)(real_ns % 1000000000)}};
+    return timerfd_settime(fd, TFD_TIMER_ABSTIME, &when, NULL);
+}
+
+int rill_sys_timerfd_settime(int fd, int flags, const struct itimerspec *when, struct itimerspec *before)
+{
+    (void)flags;
+    (void)before;
+    uint64_t at_ns = (uint64_t)when->it_value.tv_sec * 1000000000 + (uint64_t)when->it_value.tv_nsec;
+    for (unsigned i = 0; i < TIMER_FDS; i++) {
+        if (timer_fds[i].fd == fd || timer_fds[i].fd == 0) {
+            timer_fds[i].fd = fd;
+            timer_fds[i].at_ns = at_ns;
+            break;
+        }
+    }
+    return set_timer_fd(fd, at_ns);
+}
+
+void faulty_sys_forward(uint64_t ms)
+{
+    faulty_sys.skewed_ms += (int64_t)ms;
+    for (unsigned i = 0; i < TIMER_FDS && timer_fds[i].fd != 0; i++)
+        if (timer_fds[i].at_ns)
+            set_timer_fd(timer_fds[i].fd, timer_fds[i].at_ns);
+}
+
+/* --- memory --- */
+
+void *rill_sys_malloc(size_t size)
+{
+    return fails(FAULTY_MEMORY) ? NULL : malloc(size);
+}
+
+void *rill_sys_calloc(size_t count, size_t size)
+{
+    return fails(FAULTY_MEMORY) ? NULL : calloc(count, size);
+}
+
+void *rill_sys_realloc(void *old, size_t size)
+{
+    return fails(FAULTY_MEMORY) ? NULL : realloc(old, size);
+}
+
+void *rill_sys_mmap(void *at, size_t length, int protection, int flags, int fd, off_t offset)
+{
+    return fails(FAULTY_MEMORY) ? MAP_FAILED : mmap(at, length, protection, flags, fd, offset);
+}
+
+int rill_sys_munmap(void *at, size_t length)
+{
+    return munmap(at, length);
+}
+
+int rill_sys_madvise(void *at, size_t length, int advice)
+{
+    return madvise(at, length, advice);
+}
+
+static void say_nothing(int severity, const char *message)
+{
+    (void)severity;
+    (void)message;
+}
+
+/* libevent wants to be told before its first allocation; what it says of failures that were made is noise. */
+__attribute__((constructor)) static void take_libevent(void)
+{
+    event_set_mem_functions(rill_sys_malloc, rill_sys_realloc, free);
+    event_set_log_callback(say_nothing);
+}
+
+/* --- sockets --- */
+
+int rill_sys_socket(int domain, int type, int protocol)
+{
+    return fails(FAULTY_DESCRIPTOR) ? -1 : socket(domain, type, protocol);
+}
+
+int rill_sys_bind(int fd, const struct sockaddr *addr, socklen_t length)
+{
+    return fails(FAULTY_DESCRIPTOR) ? -1 : bind(fd, addr, length);
+}
+
+int rill_sys_listen(int fd, int backlog)
+{
+    return fails(FAULTY_DESCRIPTOR) ? -1 : listen(fd, backlog);
+}
+
+int rill_sys_accept4(int fd, struct sockaddr *addr, socklen_t *length, int flags)
+{
+    return fails(FAULTY_ACCEPT) ? -1 : accept4(fd, addr, length, flags);
+}
+
+int rill_sys_connect(int fd, const struct sockaddr *addr, socklen_t length)
+{
+    return connect(fd, addr, length);
+}
+
+int rill_sys_getsockname(int fd, struct sockaddr *addr, socklen_t *length)
+{
+    return fails(FAULTY_DESCRIPTOR) ? -1 : getsockname(fd, addr, length);
+}
+
+int rill_sys_getsockopt(int fd, int level, int name, void *value, socklen_t *length)
+{
+    return getsockopt(fd, level, name, value, length);
+}
+
+int rill_sys_setsockopt(int fd, int level, int name, const void *value, socklen_t length)
+{
+    return fails(FAULTY_DESCRIPTOR) ? -1 : setsockopt(fd, level, name, value, length);
+}
+
+int rill_sys_shutdown(int fd, int how)
+{
+    return shutdown(fd, how);
+}
+
+ssize_t rill_sys_recv(int fd, void *into, size_t size, int flags)
+{
+    if (fails(FAULTY_RECV))
+        return -1;
+    if (faulty_sys.endless_fd && fd == faulty_sys.endless_fd) {
+        memset(into, 'e', size);
+        faulty_sys.endless += size;
+        return (ssize_t)size;
+    }
+    return recv(fd, into, faulty_sys.most_received && size > faulty_sys.most_received ? faulty_sys.most_received : size,
+                flags);
+}
+
+/* How much of LENGTH may be sent; -1 with errno set when nothing. */
+static ssize_t allowed(size_t length)
+{
+    if (faulty_sys.most_sent && length > faulty_sys.most_sent)
+        length = faulty_sys.most_sent;
+    if (faulty_sys.send_limited && length > faulty_sys.send_quota)
+        length = (size_t)faulty_sys.send_quota;
+    if (length == 0 && faulty_sys.send_limited) {
+        errno = EAGAIN;
+        return -1;
+    }
+    return (ssize_t)length;
+}
+
+static ssize_t sent(ssize_t count)
+{
+    if (count > 0 && faulty_sys.send_limited)
+        faulty_sys.send_quota -= (uint64_t)count;
+    return count;
+}
+
+static bool is_endless(int fd, size_t length)
+{
+    if (!faulty_sys.endless_fd || fd != faulty_sys.endless_fd)
+        return false;
+    faulty_sys.endless += length;
+    return true;
+}
+
+ssize_t rill_sys_send(int fd, const void *bytes, size_t length, int flags)
+{
+    if (fails(FAULTY_SEND))
+        return -1;
+    if (is_endless(fd, length))
+        return (ssize_t)length;
+    ssize_t most = allowed(length);
+    return most < 0 ? -1 : sent(send(fd, bytes, (size_t)most, flags));
+}
+
+ssize_t rill_sys_sendmsg(int fd, const struct msghdr *message, int flags)
+{
+    if (fails(FAULTY_SEND))
+        return -1;
+    size_t length = 0;
+    for (size_t i = 0; i < message->msg_iovlen; i++)
+        length += message->msg_iov[i].iov_len;
+    if (is_endless(fd, length))
+        return (ssize_t)length;
+    ssize_t most = allowed(length);
+    if (most < 0)
+        return -1;
+    struct iovec parts[64];
+    struct msghdr less = *message;
+    less.msg_iov = parts;
+    less.msg_iovlen = 0;
+    for (size_t i = 0, left = (size_t)most; left > 0; i++) {
+        struct iovec part = message->msg_iov[i];
+        part.iov_len = part.iov_len < left ? part.iov_len : left;
+        left -= part.iov_len;
+        parts[less.msg_iovlen++] = part;
+    }
+    return sent(sendmsg(fd, &less, flags));
+}
+
+ssize_t rill_sys_sendfile(int out_fd, int in_fd, off_t *offset, size_t count)
+{
+    if (fails(FAULTY_SENDFILE))
+        return -1;
+    if (is_endless(out_fd, count))
+        return (ssize_t)count;
+    ssize_t most = allowed(count);
+    return most < 0 ? -1 : sent(sendfile(out_fd, in_fd, offset, (size_t)most));
+}
+
+/* libevent calls it by this name, so this is the one it finds. */
+int epoll_ctl(int epoll_fd, int order, int fd, struct epoll_event *event)
+{
+    if (order != EPOLL_CTL_DEL && fails(FAULTY_EPOLL_CTL))
+        return -1;
+    return (int)syscall(SYS_epoll_ctl, epoll_fd, order, fd, event);
+}
+
+/* --- files and other descriptors --- */
+
+int rill_sys_open(const char *path, int flags, mode_t mode)
+{
+    return open(path, flags, mode);
+}
+
+int rill_sys_lstat(const char *path, struct stat *into)
+{
+    return lstat(path, into);
+}
+
+ssize_t rill_sys_read(int fd, void *into, size_t size)
+{
+    return read(fd, into, size);
+}
+
+ssize_t rill_sys_write(int fd, const void *bytes, size_t length)
+{
+    return write(fd, bytes, length);
+}
+
+long rill_sys_page_size(void)
+{
+    return sysconf(_SC_PAGESIZE);
+}
+
+int rill_sys_unlink(const char *path)
+{
+    return unlink(path);
+}
+
+int rill_sys_dup(int fd)
+{
+    return fcntl(fd, F_DUPFD_CLOEXEC, 0);
+}
+
+int rill_sys_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
+{
+    return poll(fds, count, timeout_ms);
+}
+
+int rill_sys_eventfd(unsigned initial, int flags)
+{
+    return fails(FAULTY_DESCRIPTOR) ? -1 : eventfd(initial, flags);
+}
+
+int rill_sys_timerfd_create(clockid_t clock_id, int flags)
+{
+    return fails(FAULTY_DESCRIPTOR) ? -1 : timerfd_create(clock_id, flags);
+}
+
+int rill_sys_close(int fd)
+{
+    for (unsigned i = 0; i < TIMER_FDS; i++)
+        if (timer_fds[i].fd == fd && fd != 0)
+            timer_fds[i].at_ns = 0;
+    return close(fd);
+}
+
+int rill_sys_getrlimit_nofile(struct rlimit *limit)
+{
+    return getrlimit(RLIMIT_NOFILE, limit);
+}
+
+int rill_sys_setrlimit_nofile(const struct rlimit *limit)
+{
+    return setrlimit(RLIMIT_NOFILE, limit);
+}
+
+int rill_sys_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **found)
+{
+    return getaddrinfo(host, service, hints, found);
+}
+
+unsigned faulty_sys_open_descriptors(void)
+{
+    unsigned count = 0;
+    DIR *dir = opendir("/proc/self/fd");
+    while (dir && readdir(dir))
+        count++;
+    if (dir)
+        closedir(dir);
+    return count;
+}
+
+/* --- threads --- */
+
+int rill_sys_thread_create(pthread_t *thread, void *(*entry)(void *), void *arg)
+{
+    return fails(FAULTY_THREAD) ? EAGAIN : pthread_create(thread, NULL, entry, arg);
+}
+
+int rill_sys_thread_join(pthread_t thread)
+{
+    return pthread_join(thread, NULL);
+}

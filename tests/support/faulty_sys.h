@@ -1,0 +1,53 @@
+/* faulty_sys.h - the seam of core/sys.h in the hands of a test, over the real system: calls that are counted, that fail
+ * when they are told to, and that move fewer bytes than they could; a clock that can be put forward. Linked in place of
+ * the layers' own calls, and of libevent's: its memory and its epoll_ctl fail by the same rule. */
+#ifndef RILL_TESTS_SUPPORT_FAULTY_SYS_H
+#define RILL_TESTS_SUPPORT_FAULTY_SYS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Kinds of calls. */
+enum faulty_call {
+    FAULTY_MEMORY, /* malloc, calloc, realloc, mmap; libevent's, too */
+    FAULTY_RECV,
+    FAULTY_SEND,     /* send, sendmsg */
+    FAULTY_SENDFILE, /* sendfile */
+    FAULTY_ACCEPT,
+    FAULTY_EPOLL_CTL,  /* libevent's */
+    FAULTY_DESCRIPTOR, /* socket, bind, listen, getsockname, setsockopt, eventfd, timerfd_create */
+    FAULTY_THREAD,     /* pthread_create */
+    FAULTY_CALLS,
+};
+
+/* All zero: the real system. Fields are read and written by the thread that runs the code under test; the counters and
+ * `fail_after` may be used by several. */
+struct faulty_sys {
+    uint64_t calls[FAULTY_CALLS]; /* made so far */
+    bool counts[FAULTY_CALLS];    /* which kinds `fail_after` counts and lets fail */
+    uint64_t fail_after;     /* so many of these succeed, the one after them fails; 0: none fails, so 1 is the least */
+    uint64_t failed;         /* calls that did */
+    int error[FAULTY_CALLS]; /* what every call of a kind fails with; 0: it does not */
+    int fail_error;          /* errno of what `fail_after` lets fail; 0: ENOMEM */
+    size_t most_received;    /* bytes a recv; 0: no limit */
+    size_t most_sent;        /* bytes a send, sendmsg or sendfile; 0: no limit */
+    bool send_limited;       /* only send_quota more bytes are taken, then it is EAGAIN */
+    uint64_t send_quota;
+    int endless_fd;    /* not 0: recv always fills the buffer from it, sends to it take all */
+    uint64_t endless;  /* bytes that it moved */
+    int64_t skewed_ms; /* faulty_sys_forward() so far */
+};
+
+extern struct faulty_sys faulty_sys;
+
+/* Back to the real system; the clock stays where it is. */
+void faulty_sys_reset(void);
+
+/* Puts the monotonic clock forward; timers that are due then fire in the next turn. */
+void faulty_sys_forward(uint64_t ms);
+
+/* Descriptors that are open in this process. */
+unsigned faulty_sys_open_descriptors(void);
+
+#endif
