@@ -41,6 +41,11 @@ void rill_loop_group_stop(struct rill_loop_group *group);
  * errno. Thread: any. */
 int rill_thread_pin(unsigned i);
 
+/* Has the calling thread, when it is woken, wait until the thread that runs on its CPU has had its turn (SCHED_BATCH,
+ * sched(7)): for threads that do better with much to do at once. A CPU of its own it gets at once, as before. A
+ * hint: where the system refuses it nothing changes. Thread: any. */
+void rill_thread_set_patient(void);
+
 /* Names the calling thread in thread lists: at most 15 bytes, more are cut. Thread: any. */
 void rill_thread_set_name(const char *name);
 

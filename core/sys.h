@@ -13,6 +13,7 @@
 #include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -145,6 +146,8 @@ RILL_SYS(ssize_t, getrandom, (void *into, size_t size, unsigned flags), getrando
 /* Threads. */
 RILL_SYS(int, thread_create, (pthread_t * thread, void *(*main)(void *), void *arg),
          pthread_create(thread, NULL, main, arg))
+RILL_SYS(int, sched_setscheduler, (pid_t thread, int policy, const struct sched_param *parameters),
+         sched_setscheduler(thread, policy, parameters))
 RILL_SYS(int, thread_join, (pthread_t thread), pthread_join(thread, NULL))
 
 #undef RILL_SYS

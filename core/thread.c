@@ -66,3 +66,9 @@ int rill_thread_pin(unsigned i)
     CPU_SET(cpu, &one);
     return -pthread_setaffinity_np(pthread_self(), sizeof(one), &one);
 }
+
+void rill_thread_set_patient(void)
+{
+    const struct sched_param none = {.sched_priority = 0};
+    rill_sys_sched_setscheduler(0, SCHED_BATCH, &none);
+}

@@ -527,6 +527,10 @@ static int start_group(struct rill_server *server)
             rill_log_error("%s: cannot start %d threads: %s", server->name, config->threads, strerror(-error));
             return error;
         }
+        /* On a CPU that it shares with its sub-reactors, an acceptor that is woken for every connection would take it
+         * from them each time, to hand over one connection; so it waits its turn, and hands over many. */
+        if (config->accept != RILL_ACCEPT_REUSEPORT)
+            rill_thread_set_patient();
     } else if (config->pin) {
         rill_thread_pin(0); /* only a wish */
     }

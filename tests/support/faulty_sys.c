@@ -372,3 +372,8 @@ int rill_sys_thread_join(pthread_t thread)
 {
     return pthread_join(thread, NULL);
 }
+
+int rill_sys_sched_setscheduler(pid_t thread, int policy, const struct sched_param *parameters)
+{
+    return sched_setscheduler(thread, policy, parameters);
+}
