@@ -198,6 +198,34 @@ static void kept(struct rill_exchange *x, void *arg)
     expect(probe->web, rill_exchange_find(rill_exchange_loop(x), probe->web->kept) == x, "an exchange cannot be found");
 }
 
+static void on_nothing(struct rill_exchange *x, void *arg, struct rill_slice piece, bool end)
+{
+    struct fake_http *web = arg;
+    (void)x, (void)piece, (void)end;
+    expect(web, false, "told of the body of a dead exchange");
+}
+
+static void nothing(struct rill_exchange *x, void *arg)
+{
+    on_nothing(x, arg, (struct rill_slice){NULL, 0}, false);
+}
+
+/* The connection has died inside a call: the exchange is good for the rest of the turn, and nothing comes of it. */
+static void use_dead(struct fake_http *web, struct rill_exchange *x)
+{
+    rill_exchange_read_body(x, on_nothing, web);
+    rill_exchange_pause_body(x);
+    rill_exchange_resume_body(x);
+    rill_exchange_on_room(x, nothing, web);
+    rill_exchange_after(x, 0, nothing, web);
+    rill_exchange_set_deadline(x, 1);
+    expect(web, rill_exchange_begin(x, 200, NULL, 0) < 0, "a dead exchange begins");
+    expect(web, rill_exchange_write(x, "x", 1) < 0, "a dead exchange is written to");
+    expect(web, rill_exchange_set_header(x, "X-A", rill_slice_of("a")) < 0, "a dead exchange takes a field");
+    rill_exchange_reply_text(x, 200, "x");
+    rill_exchange_abort(x);
+}
+
 bool fake_http_answer_kept(struct fake_http *web, unsigned count)
 {
     struct rill_exchange *x = rill_exchange_find(web->loop, web->kept);
@@ -206,6 +234,8 @@ bool fake_http_answer_kept(struct fake_http *web, unsigned count)
     int error = rill_exchange_begin(x, 200, "text/plain", RILL_LENGTH_UNKNOWN);
     for (unsigned i = 0; error == 0 && i < count; i++)
         error = rill_exchange_write(x, "piece", 5);
+    if (error < 0)
+        use_dead(web, x);
     rill_exchange_end(x);
     return true;
 }
