@@ -46,8 +46,11 @@ int rill_sock_listen(struct rill_addr *addr, const struct rill_sock_listen_optio
     int error = set_options(fd, family, options);
     if (error == 0 && rill_sys_bind(fd, &addr->socket.any, addr->length) < 0)
         error = -errno;
-    if (error == 0 && rill_sys_listen(fd, options->backlog ? options->backlog : SOMAXCONN) < 0)
+    if (error == 0 && rill_sys_listen(fd, options->backlog ? options->backlog : SOMAXCONN) < 0) {
         error = -errno;
+        if (family == AF_UNIX)
+            rill_sys_unlink(addr->socket.local.sun_path);
+    }
     if (error == 0 && family != AF_UNIX) {
         socklen_t length = sizeof addr->socket;
         if (rill_sys_getsockname(fd, &addr->socket.any, &length) < 0)

@@ -3,7 +3,6 @@
 #include <arpa/inet.h>
 #include <check.h>
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 /* 107 and 108 bytes of path. */
@@ -102,7 +101,8 @@ START_TEST(a_host_too_long_is_refused)
     char text[400];
     struct rill_addr addr;
     for (int length = 250; length < 300; length++) {
-        snprintf(text, sizeof text, "%0*d:80", length, 1);
+        memset(text, 'h', sizeof text);
+        memcpy(text + length, ":80", 4);
         ck_assert_int_eq(rill_addr_parse(text, &addr, NULL), -EINVAL);
     }
 }
