@@ -211,20 +211,24 @@ static int allow_route(char **allow, const char *method)
 static struct route *route_new(const char *method, struct rill_slice pattern, unsigned name_count)
 {
     struct route *route = rill_sys_calloc(1, sizeof *route);
-    if (!route)
+    struct rill_slice *names = rill_sys_calloc(name_count + 1, sizeof *names);
+    if (!route || !names) {
+        rill_sys_free(route);
+        rill_sys_free(names);
         return NULL;
-    route->names = rill_sys_calloc(name_count + 1, sizeof *route->names);
+    }
+    route->names = names;
     route->method = method ? copy_text(rill_slice_of(method)) : NULL;
     route->id = method ? rill_method_of(rill_slice_of(method)) : RILL_METHOD_OTHER;
-    bool ok = route->names && (!method || route->method);
+    bool ok = !method || route->method;
     while (ok && pattern.length > 0) {
         struct rill_slice segment = next_segment(&pattern);
         if (segment.length == 0 || (segment.bytes[0] != ':' && segment.bytes[0] != '*'))
             continue;
         struct rill_slice name = {segment.bytes + 1, segment.length - 1};
-        route->names[route->name_count].length = name.length;
-        route->names[route->name_count].bytes = copy_text(name);
-        ok = route->names[route->name_count++].bytes != NULL;
+        names[route->name_count].length = name.length;
+        names[route->name_count].bytes = copy_text(name);
+        ok = names[route->name_count++].bytes != NULL;
     }
     if (ok)
         return route;

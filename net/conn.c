@@ -134,10 +134,9 @@ void rill_conn_close(struct rill_conn *conn, enum rill_close_reason reason)
         return;
     set_state(conn, RILL_CONN_CLOSED);
     rill_loop_disarm(net->loop, &conn->timer);
-    rill_sys_close(conn->fd);
     if (conn->interest)
-        event_del(
-            &conn->event); /* after close(2), which has taken it out of epoll: what libevent asks for fails fast */
+        event_del(&conn->event);
+    rill_sys_close(conn->fd); /* last: another thread's accept may get the same number at once */
     conn->fd = -1;
     rill_conn_output_drop(conn);
     if (conn->config == net->server_config) /* released: who sees it has seen the connection dealt */
