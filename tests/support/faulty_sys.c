@@ -267,7 +267,8 @@ ssize_t rill_sys_sendfile(int out_fd, int in_fd, off_t *offset, size_t count)
     return most < 0 ? -1 : sent(sendfile(out_fd, in_fd, offset, (size_t)most));
 }
 
-/* libevent calls it by this name, so this is the one it finds. */
+/* libevent calls it by this name, so this is the one it finds. The C library's parameters have reserved names. */
+/* NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name) */
 int epoll_ctl(int epoll_fd, int order, int fd, struct epoll_event *event)
 {
     if (order != EPOLL_CTL_DEL && fails(FAULTY_EPOLL_CTL))
