@@ -1,4 +1,4 @@
-/* conn.c - a connection's life: adoption, reading, time, closing.
+/* conn.c - a connection's life: adoption, events, time, closing.
  *
  * One event a connection, edge-triggered, added once: after that no epoll_ctl. `readable` and `writable` remember what
  * the edges said until a short read or a full socket takes it back. Whatever is left over at the end of a
@@ -12,16 +12,12 @@
 #include "rill/net/conn_internal.h"
 
 enum {
-    READ_BUDGET_BYTES = 256 * 1024, /* read of one connection before the others have their turn */
-    HELD_ROOM_BYTES = 4096,         /* for the rest of what came in part */
     LINGER_MS = 5000,
     EARLY_LUCK_MAX = 7,
     EARLY_PROBE_EVERY = 32,
 };
 
 static void set_deadline(struct rill_conn *conn, uint64_t delay_ms);
-static void settle(struct rill_conn *conn);
-static void read_input(struct rill_conn *conn);
 
 /* --- the per-loop context --- */
 
@@ -88,8 +84,7 @@ static void set_state(struct rill_conn *conn, enum rill_conn_state state)
     conn->state = (uint8_t)state;
 }
 
-/* Calls one of the handler's callbacks; output made meanwhile is gathered. False when the connection is closed now. */
-static bool call(struct rill_conn *conn, void (*callback)(struct rill_conn *))
+bool rill_conn_call(struct rill_conn *conn, void (*callback)(struct rill_conn *))
 {
     conn->callbacks++;
     callback(conn);
@@ -229,9 +224,9 @@ static void on_timer(struct rill_timer *timer)
             rill_conn_close(conn, lingered ? (enum rill_close_reason)conn->finish_reason : RILL_CLOSE_IDLE);
             return;
         }
-        if (!call(conn, conn->config->handler->on_timeout))
+        if (!rill_conn_call(conn, conn->config->handler->on_timeout))
             return;
-        settle(conn);
+        rill_conn_settle(conn);
     }
     if (conn->state != RILL_CONN_CLOSED && next_deadline(conn) != UINT64_MAX)
         arm(conn, next_deadline(conn));
@@ -273,11 +268,11 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
     if (RILL_UNLIKELY(what & EV_CLOSED))
         conn->peer_closed = true;
     if (RILL_UNLIKELY(conn->out != NULL)) {
-        settle(conn);
+        rill_conn_settle(conn);
         if (conn->state == RILL_CONN_CLOSED)
             return;
     }
-    read_input(conn);
+    rill_conn_read(conn);
 }
 
 /* Has libevent watch what is wanted. With edges: everything, once. */
@@ -309,8 +304,7 @@ static void watch(struct rill_conn *conn)
     conn->interest = (uint8_t)interest;
 }
 
-/* A read or a write failed for good. */
-static void broken(struct rill_conn *conn, int error)
+void rill_conn_broken(struct rill_conn *conn, int error)
 {
     bool no_memory = error == -ENOMEM || error == -ENOBUFS;
     rill_conn_close(conn, no_memory ? RILL_CLOSE_NO_MEMORY : error == -ENODATA ? RILL_CLOSE_LOCAL : RILL_CLOSE_RESET);
@@ -330,7 +324,7 @@ static void settle_and(struct rill_conn *conn, bool will_tell)
     if (conn->out) {
         int error = rill_conn_output_flush(conn);
         if (RILL_UNLIKELY(error < 0)) {
-            broken(conn, error);
+            rill_conn_broken(conn, error);
             return;
         }
     }
@@ -354,7 +348,7 @@ static void settle_and(struct rill_conn *conn, bool will_tell)
         rill_conn_make_ready(conn); /* not here: the callback may send, and come back here */
 }
 
-static void settle(struct rill_conn *conn)
+void rill_conn_settle(struct rill_conn *conn)
 {
     settle_and(conn, false);
 }
@@ -365,147 +359,8 @@ static void tell_drained(struct rill_conn *conn)
     if (!has_drained(conn) || conn->state != RILL_CONN_OPEN)
         return;
     conn->above_high = conn->drain_wanted = false;
-    if (conn->config->handler->on_drain && call(conn, conn->config->handler->on_drain))
-        settle(conn);
-}
-
-/* --- reading --- */
-
-/* Shows BYTES, which lie in the loop's buffer or in conn->held, and keeps what is not consumed. */
-static void deliver(struct rill_conn *conn, const char *bytes, size_t length)
-{
-    struct rill_input input = {.bytes = bytes, .length = length};
-    if (!conn->config->handler->on_data) {
-        rill_input_consume(&input, length);
-    } else {
-        conn->net->buffer_lent = true;
-        conn->callbacks++;
-        conn->config->handler->on_data(conn, &input);
-        conn->callbacks--;
-        conn->net->buffer_lent = false;
-    }
-    if (RILL_UNLIKELY(conn->state != RILL_CONN_OPEN)) {
-        if (conn->state != RILL_CONN_CLOSED)
-            settle(conn);
-        return; /* what was not consumed is of no use any more */
-    }
-    if (conn->held) {
-        if (rill_buf_consume(&conn->held, input.consumed) == 0 && input.length == 0) {
-            rill_buf_unref(conn->held);
-            conn->held = NULL;
-        }
-    } else if (RILL_UNLIKELY(input.length > 0)) {
-        conn->held = rill_buf_copy(input.bytes, input.length);
-        if (!conn->held) {
-            rill_conn_close(conn, RILL_CLOSE_NO_MEMORY);
-            return;
-        }
-    }
-    size_t limit = conn->config->max_input_bytes ? conn->config->max_input_bytes : 1 << 20;
-    if (RILL_UNLIKELY(input.length > limit) && !conn->pause) {
-        rill_conn_close(conn, RILL_CLOSE_INPUT_LIMIT);
-        return;
-    }
-    settle(conn);
-}
-
-/* Where the next read goes: the loop's buffer, or behind what is held. NULL: no memory. */
-static char *read_room(struct rill_conn *conn, size_t *size)
-{
-    if (RILL_LIKELY(!conn->held) || conn->state != RILL_CONN_OPEN)
-        return rill_loop_read_buffer(conn->net->loop, size);
-    char *room = rill_buf_reserve(&conn->held, HELD_ROOM_BYTES);
-    *size = room ? rill_buf_room(conn->held) : 0;
-    return room;
-}
-
-static void received(struct rill_conn *conn, char *bytes, size_t length)
-{
-    conn->received = true;
-    if (RILL_UNLIKELY(conn->state != RILL_CONN_OPEN))
-        return; /* lingering: dropped, and no sign of life */
-    if (conn->config->idle_timeout_ms)
-        rill_conn_was_active(conn);
-    if (RILL_UNLIKELY(conn->held != NULL)) {
-        rill_buf_commit(conn->held, length);
-        conn->redeliver = false; /* this does it */
-        deliver(conn, rill_buf_bytes(conn->held), rill_buf_length(conn->held));
-    } else {
-        deliver(conn, bytes, length);
-    }
-}
-
-/* After a resume: shows what was kept. */
-static void show_again(struct rill_conn *conn)
-{
-    conn->redeliver = false;
-    if (conn->held && !conn->pause && conn->state == RILL_CONN_OPEN)
-        deliver(conn, rill_buf_bytes(conn->held), rill_buf_length(conn->held));
-}
-
-static void received_eof(struct rill_conn *conn)
-{
-    if (RILL_UNLIKELY(conn->redeliver)) { /* resumed in this turn; the end comes after the bytes */
-        show_again(conn);
-        if (conn->pause || conn->state == RILL_CONN_CLOSED)
-            return; /* readable still: the end will be read again */
-    }
-    conn->eof = true;
-    conn->readable = false;
-    if (conn->state == RILL_CONN_LINGERING) {
-        rill_conn_close(conn, conn->finish_reason);
-        return;
-    }
-    if (conn->state == RILL_CONN_OPEN && !conn->config->handler->on_eof)
-        rill_conn_finish_as(conn, false, RILL_CLOSE_EOF);
-    else if (conn->state == RILL_CONN_OPEN && !call(conn, conn->config->handler->on_eof))
-        return;
-    if (conn->shutdown_done && conn->state == RILL_CONN_OPEN)
-        rill_conn_close(conn, RILL_CLOSE_EOF); /* both ways have ended */
-    else
-        settle(conn);
-}
-
-/* A short read has emptied the socket; what comes later makes a new edge (epoll(7), "Q9"). What may have come before is
- * an error: a reset behind the bytes is part of the same edge, and libevent tells it as room to write. A send that
- * succeeds shows that there is none; if nothing is sent the next read will tell. Before the event is added, and with
- * poll and select, all there is will be reported again. */
-static inline void emptied(struct rill_conn *conn)
-{
-    conn->readable = conn->spent = (conn->interest & EV_ET) != 0;
-}
-
-/* Reads until the socket is empty, reading is paused, or the others should have their turn. */
-static void read_input(struct rill_conn *conn)
-{
-    size_t budget = READ_BUDGET_BYTES;
-    while (conn->readable && !conn->pause && conn->state != RILL_CONN_CLOSED) {
-        if (RILL_UNLIKELY(budget == 0)) {
-            rill_conn_make_ready(conn);
-            return;
-        }
-        size_t size;
-        char *room = read_room(conn, &size);
-        if (RILL_UNLIKELY(!room)) {
-            rill_conn_close(conn, RILL_CLOSE_NO_MEMORY);
-            return;
-        }
-        ssize_t got = rill_sys_recv(conn->fd, room, size, 0);
-        if (RILL_LIKELY(got > 0)) {
-            if ((size_t)got < size && !conn->peer_closed)
-                emptied(conn);
-            budget = (size_t)got < budget ? budget - (size_t)got : 0;
-            received(conn, room, (size_t)got);
-        } else if (got == 0) {
-            received_eof(conn);
-            return;
-        } else if (errno == EAGAIN) {
-            conn->readable = false;
-        } else if (errno != EINTR) {
-            broken(conn, -errno);
-            return;
-        }
-    }
+    if (conn->config->handler->on_drain && rill_conn_call(conn, conn->config->handler->on_drain))
+        rill_conn_settle(conn);
 }
 
 /* The turn ends: looks at every connection that asked for it. */
@@ -521,32 +376,9 @@ static void process_ready(struct rill_task *task)
         settle_and(conn, true);
         tell_drained(conn);
         if (conn->redeliver && !conn->pause)
-            show_again(conn);
-        read_input(conn);
+            rill_conn_show_again(conn);
+        rill_conn_read(conn);
     }
-}
-
-void rill_conn_pause(struct rill_conn *conn, enum rill_pause reason)
-{
-    rill_loop_check(conn->net->loop, __func__);
-    if (conn->state != RILL_CONN_OPEN)
-        return; /* what is read now is dropped */
-    conn->pause |= (uint8_t)reason;
-    if (!conn->net->edge_triggered && conn->callbacks == 0)
-        rill_conn_make_ready(conn); /* to stop watching */
-}
-
-void rill_conn_resume(struct rill_conn *conn, enum rill_pause reason)
-{
-    rill_loop_check(conn->net->loop, __func__);
-    if (!conn->pause || conn->state != RILL_CONN_OPEN)
-        return;
-    conn->pause &= (uint8_t)~reason;
-    if (conn->pause)
-        return;
-    conn->redeliver = conn->held != NULL || conn->callbacks > 0;
-    if (conn->redeliver || conn->readable || !conn->net->edge_triggered)
-        rill_conn_make_ready(conn);
 }
 
 /* --- adoption --- */
@@ -590,14 +422,14 @@ int rill_conn_adopt(struct rill_loop *loop, int fd, const struct rill_ip *peer, 
     net->server_conns += config == net->server_config;
     if (config->idle_timeout_ms)
         rill_conn_was_active(conn);
-    if (config->handler->on_open && !call(conn, config->handler->on_open))
+    if (config->handler->on_open && !rill_conn_call(conn, config->handler->on_open))
         return 0;
     if (RILL_LIKELY(!net->buffer_lent) && !conn->pause && read_at_once(net)) {
-        read_input(conn);
+        rill_conn_read(conn);
         note_early_read(net, conn);
     }
     if (conn->state != RILL_CONN_CLOSED)
-        settle(conn);
+        rill_conn_settle(conn);
     return 0;
 }
 

@@ -103,9 +103,9 @@ struct rill_conn_config {
 };
 
 /* Makes FD, a connected non-blocking stream socket, a connection of LOOP, which owns FD from here on whatever comes
- * of it. PEER may be NULL. on_open, and (unless an on_data of the loop is running) on_data when there are bytes
- * already, run before it returns. Returns 0; -ENOMEM or another negative errno: FD was closed and no callback has run.
- */
+ * of it. PEER may be NULL. on_open runs before it returns, and so may the other callbacks, when there are bytes
+ * already; on_close, when it came to that. Returns 0; -ENOMEM or another negative errno: FD was closed and no callback
+ * has run. */
 RILL_WARN_UNUSED int rill_conn_adopt(struct rill_loop *loop, int fd, const struct rill_ip *peer,
                                      const struct rill_conn_config *config);
 

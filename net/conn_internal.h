@@ -117,11 +117,29 @@ void rill_conn_output_free_leases(struct rill_net *net);
 /* Has CONN looked at (flushed, redelivered, read) when the turn ends. */
 void rill_conn_make_ready(struct rill_conn *conn);
 
+/* Calls one of the handler's callbacks; output made meanwhile is gathered. False when the connection is closed now. */
+bool rill_conn_call(struct rill_conn *conn, void (*callback)(struct rill_conn *));
+
+/* What comes after anything has happened to a connection: sends what waits, ends what is to end, and sees that somebody
+ * wakes us for the rest. */
+void rill_conn_settle(struct rill_conn *conn);
+
+/* A read or a write failed for good with ERROR: closes. */
+void rill_conn_broken(struct rill_conn *conn, int error);
+
 /* Bytes were read or written: the idle timeout, which is set, begins anew. */
 void rill_conn_was_active(struct rill_conn *conn);
 
 /* rill_conn_finish(), with what on_close is to be told. */
 void rill_conn_finish_as(struct rill_conn *conn, bool linger, enum rill_close_reason reason);
+
+/* conn_input.c */
+
+/* Reads until the socket is empty, reading is paused, or the others should have their turn. */
+void rill_conn_read(struct rill_conn *conn);
+
+/* After a resume: shows what was kept. */
+void rill_conn_show_again(struct rill_conn *conn);
 
 static inline size_t rill_conn_high_watermark(const struct rill_conn *conn)
 {

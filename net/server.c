@@ -1,4 +1,4 @@
-/* server.c - a server's life: open the sockets, start the loops, serve, drain, stop.
+/* server.c - a server's life: start the loops, serve, drain, stop.
  *
  * The main loop's thread is in charge. It tells the other loops what to do by tasks embedded in their server_loop,
  * each in flight once at most, and counts their reports. Between posting and report the loop's part of
@@ -12,210 +12,9 @@
 
 enum { DRAIN_TIMEOUT_MS = 10000 };
 
-int rill_accept_mode_parse(const char *text, enum rill_accept_mode *mode)
-{
-    static const char *const names[] = {
-        [RILL_ACCEPT_ROUND_ROBIN] = "round-robin",
-        [RILL_ACCEPT_LEAST_CONNECTIONS] = "least-connections",
-        [RILL_ACCEPT_REUSEPORT] = "reuseport",
-    };
-    for (unsigned i = 0; i < rill_array_length(names); i++) {
-        if (strcmp(text, names[i]) == 0) {
-            *mode = (enum rill_accept_mode)i;
-            return 0;
-        }
-    }
-    return -EINVAL;
-}
-
-static enum server_state state_of(const struct rill_server *server)
-{
-    return (enum server_state)__atomic_load_n(&server->state, __ATOMIC_ACQUIRE);
-}
-
 static void set_state(struct rill_server *server, enum server_state state)
 {
     __atomic_store_n(&server->state, (int)state, __ATOMIC_RELEASE);
-}
-
-static void remove_socket_file(const struct rill_addr *addr)
-{
-    if (addr->socket.any.sa_family == AF_UNIX)
-        rill_sys_unlink(addr->socket.local.sun_path);
-}
-
-/* --- opening the sockets --- */
-
-static const char *advice(int error, const struct rill_addr *addr)
-{
-    switch (-error) {
-    case EACCES:
-    case EPERM:
-        return addr->socket.any.sa_family == AF_UNIX ? "choose a folder that you may write to"
-                                                     : "use a port above 1023 or CAP_NET_BIND_SERVICE";
-    case EADDRINUSE:
-        return "another program listens there: stop it, or choose another address";
-    case EADDRNOTAVAIL:
-        return "no interface of this machine has that address";
-    case EMFILE:
-        return "raise the limit of open files (ulimit -n)";
-    case ENOENT:
-        return "make the folder first";
-    default:
-        return "choose another address";
-    }
-}
-
-static int open_sockets(struct rill_server *server, unsigned i)
-{
-    bool per_loop = rill_server_listens_per_loop(server, i);
-    struct rill_sock_listen_options options = {
-        .backlog = server->config.backlog, .reuse_port = per_loop, .defer_accept = server->config.defer_accept};
-    for (unsigned k = 0; k < (per_loop ? server->loop_count : 1); k++) {
-        int fd = rill_sock_listen(&server->addrs[i], &options);
-        if (fd < 0) {
-            char text[RILL_ADDR_TEXT];
-            rill_addr_format(&server->addrs[i], text);
-            rill_log_error("%s: cannot listen on %s: %s; %s", server->name, text, strerror(-fd),
-                           advice(fd, &server->addrs[i]));
-            return fd;
-        }
-        if (per_loop)
-            server->loops[k].listen_fds[i] = fd;
-        else
-            server->listen_fds[i] = fd;
-    }
-    return 0;
-}
-
-static int add_listener(struct rill_server *server, const char *text)
-{
-    const char *why = "";
-    if (server->listener_count == RILL_SERVER_MAX_LISTENERS) {
-        rill_log_error("%s: cannot listen on more than %d addresses", server->name, RILL_SERVER_MAX_LISTENERS);
-        return -EINVAL;
-    }
-    int error = rill_addr_parse(text, &server->addrs[server->listener_count], &why);
-    if (error < 0) {
-        rill_log_error("%s: cannot listen on \"%s\": %s", server->name, text, why);
-        return error;
-    }
-    return open_sockets(server, server->listener_count++);
-}
-
-static int open_listeners(struct rill_server *server)
-{
-    const struct rill_server_config *config = &server->config;
-    int error = config->listen ? add_listener(server, config->listen) : 0;
-    for (unsigned i = 0; error == 0 && i < RILL_SERVER_MAX_LISTENERS && config->listens[i]; i++)
-        error = add_listener(server, config->listens[i]);
-    if (error == 0 && server->listener_count == 0) {
-        rill_log_error("%s: an address to listen on is wanted", server->name);
-        error = -EINVAL;
-    }
-    return error;
-}
-
-/* Files, pipes and the like need descriptors too; when none is left accepting pauses all the same. */
-static unsigned default_max_connections(void)
-{
-    struct rlimit limit;
-    if (rill_sys_getrlimit_nofile(&limit) < 0 || limit.rlim_cur > UINT32_MAX)
-        return UINT32_MAX;
-    return (unsigned)limit.rlim_cur;
-}
-
-static void raise_descriptor_limit(void)
-{
-    struct rlimit limit;
-    if (rill_sys_getrlimit_nofile(&limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        rill_sys_setrlimit_nofile(&limit); /* what we got is what there is */
-    }
-}
-
-static int fill_in(struct rill_server *server, const struct rill_server_config *config)
-{
-    server->config = *config;
-    server->name = config->name ? config->name : "rill";
-    server->conn_config = (struct rill_conn_config){
-        .handler = config->handler,
-        .arg = config->arg,
-        .idle_timeout_ms = config->idle_timeout_ms,
-        .write_timeout_ms = config->write_timeout_ms,
-        .high_watermark = config->high_watermark,
-        .low_watermark = config->low_watermark,
-        .max_input_bytes = config->max_input_bytes,
-    };
-    for (unsigned i = 0; i < RILL_SERVER_MAX_LISTENERS; i++)
-        server->listen_fds[i] = -1;
-    if (!config->handler || config->threads < 0 || config->threads >= RILL_LOOP_MAX) {
-        rill_log_error("%s: a handler and 0 to %d threads are wanted", server->name, RILL_LOOP_MAX - 1);
-        return -EINVAL;
-    }
-    server->loop_count = config->threads > 0 ? (unsigned)config->threads : 1;
-    raise_descriptor_limit();
-    server->max_connections = config->max_connections ? config->max_connections : default_max_connections();
-    server->loops = rill_sys_calloc(server->loop_count, sizeof *server->loops);
-    if (!server->loops) {
-        rill_log_error("%s: no memory for %u loops", server->name, server->loop_count);
-        return -ENOMEM;
-    }
-    for (unsigned k = 0; k < server->loop_count; k++) {
-        server->loops[k].server = server;
-        for (unsigned i = 0; i < RILL_SERVER_MAX_LISTENERS; i++)
-            server->loops[k].listen_fds[i] = -1;
-    }
-    return 0;
-}
-
-static void on_drain_deadline(struct rill_timer *timer);
-
-struct rill_server *rill_server_new(const struct rill_server_config *config, int *error)
-{
-    struct rill_server *server = rill_sys_calloc(1, sizeof *server);
-    *error = server ? fill_in(server, config) : -ENOMEM;
-    if (!server)
-        rill_log_error("%s: no memory for a server", config->name ? config->name : "rill");
-    if (*error == 0) {
-        struct rill_loop_config main_config = {.name = "main", .backend = config->backend};
-        server->main_loop = rill_loop_new(&main_config, error);
-        if (!server->main_loop)
-            rill_log_error("%s: cannot make the main loop: %s", server->name, strerror(-*error));
-    }
-    if (*error == 0) {
-        rill_timer_init(&server->drain_timer, on_drain_deadline);
-        *error = open_listeners(server);
-    }
-    if (*error == 0)
-        return server;
-    rill_server_free(server);
-    return NULL;
-}
-
-static void close_sockets(struct rill_server *server)
-{
-    for (unsigned i = 0; i < server->listener_count; i++) {
-        if (server->listen_fds[i] >= 0) {
-            remove_socket_file(&server->addrs[i]);
-            rill_sys_close(server->listen_fds[i]);
-        }
-        for (unsigned k = 0; k < server->loop_count; k++)
-            if (server->loops[k].listen_fds[i] >= 0)
-                rill_sys_close(server->loops[k].listen_fds[i]);
-    }
-}
-
-void rill_server_free(struct rill_server *server)
-{
-    if (!server)
-        return;
-    if (server->loops)
-        close_sockets(server);
-    rill_loop_group_stop(server->group);
-    rill_loop_free(server->main_loop);
-    rill_sys_free(server->loops);
-    rill_sys_free(server);
 }
 
 /* --- orders to the loops, and their reports --- */
@@ -317,7 +116,7 @@ static void stop_loops(struct rill_server *server)
 
 static void close_all(struct rill_server *server)
 {
-    if (state_of(server) != SERVER_DRAINING)
+    if (rill_server_state(server) != SERVER_DRAINING)
         return;
     set_state(server, SERVER_STOPPING);
     for (unsigned k = 0; k < server->loop_count; k++)
@@ -333,7 +132,7 @@ static void on_drain_deadline(struct rill_timer *timer)
 
 static void drain(struct rill_server *server)
 {
-    if (state_of(server) != SERVER_RUNNING)
+    if (rill_server_state(server) != SERVER_RUNNING)
         return;
     set_state(server, SERVER_DRAINING);
     rill_log_info("%s: draining", server->name);
@@ -341,7 +140,7 @@ static void drain(struct rill_server *server)
         if (!server->listeners[i])
             continue;
         /* The file goes first: once nobody listens, a new server may have put one of its own there. */
-        remove_socket_file(&server->addrs[i]);
+        rill_server_remove_socket_file(&server->addrs[i]);
         rill_listener_close(server->listeners[i]);
         server->listeners[i] = NULL;
     }
@@ -356,7 +155,7 @@ static void drain(struct rill_server *server)
  * are on their way. */
 static void stop(struct rill_server *server, bool now)
 {
-    if (state_of(server) == SERVER_STARTING) {
+    if (rill_server_state(server) == SERVER_STARTING) {
         server->stop_wanted = true;
         server->stop_now |= now;
         return;
@@ -389,7 +188,7 @@ void rill_server_stop(struct rill_server *server, bool now)
 
 bool rill_server_is_stopping(const struct rill_server *server)
 {
-    return state_of(server) >= SERVER_DRAINING;
+    return rill_server_state(server) >= SERVER_DRAINING;
 }
 
 /* --- signals: libevent turns them into events of the main loop --- */
@@ -399,7 +198,7 @@ static void on_stop_signal(evutil_socket_t number, short what, void *arg)
     struct rill_server *server = arg;
     (void)number;
     (void)what;
-    bool second = state_of(server) > SERVER_RUNNING || server->stop_wanted;
+    bool second = rill_server_state(server) > SERVER_RUNNING || server->stop_wanted;
     if (second)
         rill_log_info("%s: second signal: stopping at once", server->name);
     stop(server, second);
@@ -543,8 +342,9 @@ static int start_group(struct rill_server *server)
 
 int rill_server_run(struct rill_server *server, bool signals)
 {
-    if (state_of(server) != SERVER_NEW)
+    if (rill_server_state(server) != SERVER_NEW)
         return -EBUSY;
+    rill_timer_init(&server->drain_timer, on_drain_deadline);
     int error = signals ? take_signals(server) : 0;
     if (error == 0)
         error = start_group(server);
@@ -574,74 +374,4 @@ int rill_server_main(const struct rill_server_config *config)
     error = rill_server_run(server, true);
     rill_server_free(server);
     return error < 0 ? 1 : 0;
-}
-
-/* --- looking, and acting by id --- */
-
-struct rill_loop *rill_server_main_loop(const struct rill_server *server)
-{
-    return server->main_loop;
-}
-
-unsigned rill_server_loop_count(const struct rill_server *server)
-{
-    return server->loop_count;
-}
-
-struct rill_loop *rill_server_loop(const struct rill_server *server, unsigned i)
-{
-    return server->loops[i].loop;
-}
-
-unsigned rill_server_port(const struct rill_server *server, unsigned i)
-{
-    return i < server->listener_count ? rill_ip_of(&server->addrs[i]).port : 0;
-}
-
-/* An order to one connection, on its way to its loop. */
-struct by_id {
-    struct rill_task task;
-    struct rill_loop *loop;
-    struct rill_conn_id id;
-    struct rill_buf *buf; /* NULL: close */
-};
-
-static void act_by_id(struct rill_task *task)
-{
-    struct by_id *order_by_id = rill_container_of(task, struct by_id, task);
-    struct rill_conn *conn = rill_conn_find(order_by_id->loop, order_by_id->id);
-    if (conn && order_by_id->buf)
-        rill_conn_send_buf(conn, rill_buf_ref(order_by_id->buf));
-    else if (conn)
-        rill_conn_close(conn, RILL_CLOSE_LOCAL);
-    rill_buf_unref(order_by_id->buf);
-    rill_sys_free(order_by_id);
-}
-
-static int post_by_id(struct rill_server *server, struct rill_conn_id id, struct rill_buf *buf)
-{
-    unsigned index = rill_conn_id_loop(id) - (server->config.threads > 0 ? 1 : 0);
-    /* Before it starts a server has no loops, and no connection that an ID could name. */
-    bool known = index < server->loop_count && state_of(server) != SERVER_NEW;
-    struct by_id *order_by_id = known ? rill_sys_malloc(sizeof *order_by_id) : NULL;
-    int error = !known ? -ESTALE : order_by_id ? 0 : -ENOMEM;
-    if (error == 0) {
-        *order_by_id = (struct by_id){.task.run = act_by_id, .loop = server->loops[index].loop, .id = id, .buf = buf};
-        error = rill_loop_post(order_by_id->loop, &order_by_id->task);
-    }
-    if (error < 0) {
-        rill_buf_unref(buf);
-        rill_sys_free(order_by_id);
-    }
-    return error;
-}
-
-int rill_server_send(struct rill_server *server, struct rill_conn_id id, struct rill_buf *buf)
-{
-    return post_by_id(server, id, buf);
-}
-
-int rill_server_close(struct rill_server *server, struct rill_conn_id id)
-{
-    return post_by_id(server, id, NULL);
 }

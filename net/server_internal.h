@@ -1,4 +1,5 @@
-/* server_internal.h - what server.c (life), and dispatch.c (accepting and dealing out) share. */
+/* server_internal.h - what server_new.c (making), server.c (life), server_ids.c (use from any thread) and dispatch.c
+ * (accepting and dealing out) share. */
 #ifndef RILL_NET_SERVER_INTERNAL_H
 #define RILL_NET_SERVER_INTERNAL_H
 
@@ -79,6 +80,16 @@ struct rill_server {
     struct event *signals[3];
     uint64_t drain_started_ms;
 };
+
+static inline enum server_state rill_server_state(const struct rill_server *server)
+{
+    return (enum server_state)__atomic_load_n(&server->state, __ATOMIC_ACQUIRE);
+}
+
+/* server_new.c */
+
+/* Removes the file of a Unix socket; nothing for other addresses. */
+void rill_server_remove_socket_file(const struct rill_addr *addr);
 
 /* dispatch.c */
 

@@ -269,6 +269,7 @@ ssize_t rill_sys_sendfile(int out_fd, int in_fd, off_t *offset, size_t count)
 
 /* libevent calls it by this name, so this is the one it finds. The C library's parameters have reserved names. */
 /* NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name) */
+/* NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name) */
 int epoll_ctl(int epoll_fd, int order, int fd, struct epoll_event *event)
 {
     if (order != EPOLL_CTL_DEL && fails(FAULTY_EPOLL_CTL))

@@ -1,0 +1,169 @@
+/* conn_input.c - a connection's input: reading, showing it to the handler, and keeping what the handler leaves.
+ *
+ * Bytes land in the loop's one buffer and are shown where they landed. Only what a handler does not consume is copied,
+ * and later reads go behind it; once it is consumed that memory goes back. */
+#include "rill/core/sys.h"
+#include "rill/net/conn_internal.h"
+
+enum {
+    READ_BUDGET_BYTES = 256 * 1024, /* read of one connection before the others have their turn */
+    HELD_ROOM_BYTES = 4096,         /* for the rest of what came in part */
+};
+
+/* Shows BYTES, which lie in the loop's buffer or in conn->held, and keeps what is not consumed. */
+static void deliver(struct rill_conn *conn, const char *bytes, size_t length)
+{
+    struct rill_input input = {.bytes = bytes, .length = length};
+    if (!conn->config->handler->on_data) {
+        rill_input_consume(&input, length);
+    } else {
+        conn->net->buffer_lent = true;
+        conn->callbacks++;
+        conn->config->handler->on_data(conn, &input);
+        conn->callbacks--;
+        conn->net->buffer_lent = false;
+    }
+    if (RILL_UNLIKELY(conn->state != RILL_CONN_OPEN)) {
+        if (conn->state != RILL_CONN_CLOSED)
+            rill_conn_settle(conn);
+        return; /* what was not consumed is of no use any more */
+    }
+    if (conn->held) {
+        if (rill_buf_consume(&conn->held, input.consumed) == 0 && input.length == 0) {
+            rill_buf_unref(conn->held);
+            conn->held = NULL;
+        }
+    } else if (RILL_UNLIKELY(input.length > 0)) {
+        conn->held = rill_buf_copy(input.bytes, input.length);
+        if (!conn->held) {
+            rill_conn_close(conn, RILL_CLOSE_NO_MEMORY);
+            return;
+        }
+    }
+    size_t limit = conn->config->max_input_bytes ? conn->config->max_input_bytes : 1 << 20;
+    if (RILL_UNLIKELY(input.length > limit) && !conn->pause) {
+        rill_conn_close(conn, RILL_CLOSE_INPUT_LIMIT);
+        return;
+    }
+    rill_conn_settle(conn);
+}
+
+/* Where the next read goes: the loop's buffer, or behind what is held. NULL: no memory. */
+static char *read_room(struct rill_conn *conn, size_t *size)
+{
+    if (RILL_LIKELY(!conn->held) || conn->state != RILL_CONN_OPEN)
+        return rill_loop_read_buffer(conn->net->loop, size);
+    char *room = rill_buf_reserve(&conn->held, HELD_ROOM_BYTES);
+    *size = room ? rill_buf_room(conn->held) : 0;
+    return room;
+}
+
+static void received(struct rill_conn *conn, char *bytes, size_t length)
+{
+    conn->received = true;
+    if (RILL_UNLIKELY(conn->state != RILL_CONN_OPEN))
+        return; /* lingering: dropped, and no sign of life */
+    if (conn->config->idle_timeout_ms)
+        rill_conn_was_active(conn);
+    if (RILL_UNLIKELY(conn->held != NULL)) {
+        rill_buf_commit(conn->held, length);
+        conn->redeliver = false; /* this does it */
+        deliver(conn, rill_buf_bytes(conn->held), rill_buf_length(conn->held));
+    } else {
+        deliver(conn, bytes, length);
+    }
+}
+
+void rill_conn_show_again(struct rill_conn *conn)
+{
+    conn->redeliver = false;
+    if (conn->held && !conn->pause && conn->state == RILL_CONN_OPEN)
+        deliver(conn, rill_buf_bytes(conn->held), rill_buf_length(conn->held));
+}
+
+static void received_eof(struct rill_conn *conn)
+{
+    if (RILL_UNLIKELY(conn->redeliver)) { /* resumed in this turn; the end comes after the bytes */
+        rill_conn_show_again(conn);
+        if (conn->pause || conn->state == RILL_CONN_CLOSED)
+            return; /* readable still: the end will be read again */
+    }
+    conn->eof = true;
+    conn->readable = false;
+    if (conn->state == RILL_CONN_LINGERING) {
+        rill_conn_close(conn, conn->finish_reason);
+        return;
+    }
+    if (conn->state == RILL_CONN_OPEN && !conn->config->handler->on_eof)
+        rill_conn_finish_as(conn, false, RILL_CLOSE_EOF);
+    else if (conn->state == RILL_CONN_OPEN && !rill_conn_call(conn, conn->config->handler->on_eof))
+        return;
+    if (conn->shutdown_done && conn->state == RILL_CONN_OPEN)
+        rill_conn_close(conn, RILL_CLOSE_EOF); /* both ways have ended */
+    else
+        rill_conn_settle(conn);
+}
+
+/* A short read has emptied the socket; what comes later makes a new edge (epoll(7), "Q9"). What may have come before is
+ * an error: a reset behind the bytes is part of the same edge, and libevent tells it as room to write. A send that
+ * succeeds shows that there is none; if nothing is sent the next read will tell. Before the event is added, and with
+ * poll and select, all there is will be reported again. */
+static inline void emptied(struct rill_conn *conn)
+{
+    conn->readable = conn->spent = (conn->interest & EV_ET) != 0;
+}
+
+void rill_conn_read(struct rill_conn *conn)
+{
+    size_t budget = READ_BUDGET_BYTES;
+    while (conn->readable && !conn->pause && conn->state != RILL_CONN_CLOSED) {
+        if (RILL_UNLIKELY(budget == 0)) {
+            rill_conn_make_ready(conn);
+            return;
+        }
+        size_t size;
+        char *room = read_room(conn, &size);
+        if (RILL_UNLIKELY(!room)) {
+            rill_conn_close(conn, RILL_CLOSE_NO_MEMORY);
+            return;
+        }
+        ssize_t got = rill_sys_recv(conn->fd, room, size, 0);
+        if (RILL_LIKELY(got > 0)) {
+            if ((size_t)got < size && !conn->peer_closed)
+                emptied(conn);
+            budget = (size_t)got < budget ? budget - (size_t)got : 0;
+            received(conn, room, (size_t)got);
+        } else if (got == 0) {
+            received_eof(conn);
+            return;
+        } else if (errno == EAGAIN) {
+            conn->readable = false;
+        } else if (errno != EINTR) {
+            rill_conn_broken(conn, -errno);
+            return;
+        }
+    }
+}
+
+void rill_conn_pause(struct rill_conn *conn, enum rill_pause reason)
+{
+    rill_loop_check(conn->net->loop, __func__);
+    if (conn->state != RILL_CONN_OPEN)
+        return; /* what is read now is dropped */
+    conn->pause |= (uint8_t)reason;
+    if (!conn->net->edge_triggered && conn->callbacks == 0)
+        rill_conn_make_ready(conn); /* to stop watching */
+}
+
+void rill_conn_resume(struct rill_conn *conn, enum rill_pause reason)
+{
+    rill_loop_check(conn->net->loop, __func__);
+    if (!conn->pause || conn->state != RILL_CONN_OPEN)
+        return;
+    conn->pause &= (uint8_t)~reason;
+    if (conn->pause)
+        return;
+    conn->redeliver = conn->held != NULL || conn->callbacks > 0;
+    if (conn->redeliver || conn->readable || !conn->net->edge_triggered)
+        rill_conn_make_ready(conn);
+}

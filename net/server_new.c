@@ -1,0 +1,195 @@
+/* server_new.c - making a server: its configuration checked, its main loop, its listening sockets; and freeing it. All
+ * that can fail for the user's reasons fails here, in words. */
+#include "rill/core/log.h"
+#include "rill/core/sys.h"
+#include "rill/net/server_internal.h"
+
+int rill_accept_mode_parse(const char *text, enum rill_accept_mode *mode)
+{
+    static const char *const names[] = {
+        [RILL_ACCEPT_ROUND_ROBIN] = "round-robin",
+        [RILL_ACCEPT_LEAST_CONNECTIONS] = "least-connections",
+        [RILL_ACCEPT_REUSEPORT] = "reuseport",
+    };
+    for (unsigned i = 0; i < rill_array_length(names); i++) {
+        if (strcmp(text, names[i]) == 0) {
+            *mode = (enum rill_accept_mode)i;
+            return 0;
+        }
+    }
+    return -EINVAL;
+}
+
+void rill_server_remove_socket_file(const struct rill_addr *addr)
+{
+    if (addr->socket.any.sa_family == AF_UNIX)
+        rill_sys_unlink(addr->socket.local.sun_path);
+}
+
+static const char *advice(int error, const struct rill_addr *addr)
+{
+    switch (-error) {
+    case EACCES:
+    case EPERM:
+        return addr->socket.any.sa_family == AF_UNIX ? "choose a folder that you may write to"
+                                                     : "use a port above 1023 or CAP_NET_BIND_SERVICE";
+    case EADDRINUSE:
+        return "another program listens there: stop it, or choose another address";
+    case EADDRNOTAVAIL:
+        return "no interface of this machine has that address";
+    case EMFILE:
+        return "raise the limit of open files (ulimit -n)";
+    case ENOENT:
+        return "make the folder first";
+    default:
+        return "choose another address";
+    }
+}
+
+static int open_sockets(struct rill_server *server, unsigned i)
+{
+    bool per_loop = rill_server_listens_per_loop(server, i);
+    struct rill_sock_listen_options options = {
+        .backlog = server->config.backlog, .reuse_port = per_loop, .defer_accept = server->config.defer_accept};
+    for (unsigned k = 0; k < (per_loop ? server->loop_count : 1); k++) {
+        int fd = rill_sock_listen(&server->addrs[i], &options);
+        if (fd < 0) {
+            char text[RILL_ADDR_TEXT];
+            rill_addr_format(&server->addrs[i], text);
+            rill_log_error("%s: cannot listen on %s: %s; %s", server->name, text, strerror(-fd),
+                           advice(fd, &server->addrs[i]));
+            return fd;
+        }
+        if (per_loop)
+            server->loops[k].listen_fds[i] = fd;
+        else
+            server->listen_fds[i] = fd;
+    }
+    return 0;
+}
+
+static int add_listener(struct rill_server *server, const char *text)
+{
+    const char *why = "";
+    if (server->listener_count == RILL_SERVER_MAX_LISTENERS) {
+        rill_log_error("%s: cannot listen on more than %d addresses", server->name, RILL_SERVER_MAX_LISTENERS);
+        return -EINVAL;
+    }
+    int error = rill_addr_parse(text, &server->addrs[server->listener_count], &why);
+    if (error < 0) {
+        rill_log_error("%s: cannot listen on \"%s\": %s", server->name, text, why);
+        return error;
+    }
+    return open_sockets(server, server->listener_count++);
+}
+
+static int open_listeners(struct rill_server *server)
+{
+    const struct rill_server_config *config = &server->config;
+    int error = config->listen ? add_listener(server, config->listen) : 0;
+    for (unsigned i = 0; error == 0 && i < RILL_SERVER_MAX_LISTENERS && config->listens[i]; i++)
+        error = add_listener(server, config->listens[i]);
+    if (error == 0 && server->listener_count == 0) {
+        rill_log_error("%s: an address to listen on is wanted", server->name);
+        error = -EINVAL;
+    }
+    return error;
+}
+
+/* Files, pipes and the like need descriptors too; when none is left accepting pauses all the same. */
+static unsigned default_max_connections(void)
+{
+    struct rlimit limit;
+    if (rill_sys_getrlimit_nofile(&limit) < 0 || limit.rlim_cur > UINT32_MAX)
+        return UINT32_MAX;
+    return (unsigned)limit.rlim_cur;
+}
+
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+    if (rill_sys_getrlimit_nofile(&limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        rill_sys_setrlimit_nofile(&limit); /* what we got is what there is */
+    }
+}
+
+static int fill_in(struct rill_server *server, const struct rill_server_config *config)
+{
+    server->config = *config;
+    server->name = config->name ? config->name : "rill";
+    server->conn_config = (struct rill_conn_config){
+        .handler = config->handler,
+        .arg = config->arg,
+        .idle_timeout_ms = config->idle_timeout_ms,
+        .write_timeout_ms = config->write_timeout_ms,
+        .high_watermark = config->high_watermark,
+        .low_watermark = config->low_watermark,
+        .max_input_bytes = config->max_input_bytes,
+    };
+    for (unsigned i = 0; i < RILL_SERVER_MAX_LISTENERS; i++)
+        server->listen_fds[i] = -1;
+    if (!config->handler || config->threads < 0 || config->threads >= RILL_LOOP_MAX) {
+        rill_log_error("%s: a handler and 0 to %d threads are wanted", server->name, RILL_LOOP_MAX - 1);
+        return -EINVAL;
+    }
+    server->loop_count = config->threads > 0 ? (unsigned)config->threads : 1;
+    raise_descriptor_limit();
+    server->max_connections = config->max_connections ? config->max_connections : default_max_connections();
+    server->loops = rill_sys_calloc(server->loop_count, sizeof *server->loops);
+    if (!server->loops) {
+        rill_log_error("%s: no memory for %u loops", server->name, server->loop_count);
+        return -ENOMEM;
+    }
+    for (unsigned k = 0; k < server->loop_count; k++) {
+        server->loops[k].server = server;
+        for (unsigned i = 0; i < RILL_SERVER_MAX_LISTENERS; i++)
+            server->loops[k].listen_fds[i] = -1;
+    }
+    return 0;
+}
+
+struct rill_server *rill_server_new(const struct rill_server_config *config, int *error)
+{
+    struct rill_server *server = rill_sys_calloc(1, sizeof *server);
+    *error = server ? fill_in(server, config) : -ENOMEM;
+    if (!server)
+        rill_log_error("%s: no memory for a server", config->name ? config->name : "rill");
+    if (*error == 0) {
+        struct rill_loop_config main_config = {.name = "main", .backend = config->backend};
+        server->main_loop = rill_loop_new(&main_config, error);
+        if (!server->main_loop)
+            rill_log_error("%s: cannot make the main loop: %s", server->name, strerror(-*error));
+    }
+    if (*error == 0)
+        *error = open_listeners(server);
+    if (*error == 0)
+        return server;
+    rill_server_free(server);
+    return NULL;
+}
+
+static void close_sockets(struct rill_server *server)
+{
+    for (unsigned i = 0; i < server->listener_count; i++) {
+        if (server->listen_fds[i] >= 0) {
+            rill_server_remove_socket_file(&server->addrs[i]);
+            rill_sys_close(server->listen_fds[i]);
+        }
+        for (unsigned k = 0; k < server->loop_count; k++)
+            if (server->loops[k].listen_fds[i] >= 0)
+                rill_sys_close(server->loops[k].listen_fds[i]);
+    }
+}
+
+void rill_server_free(struct rill_server *server)
+{
+    if (!server)
+        return;
+    if (server->loops)
+        close_sockets(server);
+    rill_loop_group_stop(server->group);
+    rill_loop_free(server->main_loop);
+    rill_sys_free(server->loops);
+    rill_sys_free(server);
+}
