@@ -13,7 +13,6 @@
 #include "rill/http/status.h"
 
 enum {
-    MAX_FREE_EXCHANGES = 64,
     DISCARD_BYTES = 256 * 1024, /* so much of an unwanted body is read for the sake of keeping the connection */
     STOP_GRACE_MS = 250,        /* an idle client may have a request on its way when the server begins to drain */
 };
@@ -71,96 +70,6 @@ void rill_session_call(struct rill_exchange *x, rill_handler_fn *fn, void *arg)
     rill_session_leave(session);
 }
 
-/* --- leasing exchanges --- */
-
-static void on_after(struct rill_timer *timer)
-{
-    struct rill_exchange *x = rill_container_of(timer, struct rill_exchange, after_timer);
-    rill_session_call(x, x->on_after, x->after_arg);
-}
-
-static void on_deadline(struct rill_timer *timer)
-{
-    struct rill_exchange *x = rill_container_of(timer, struct rill_exchange, deadline_timer);
-    if (x->phase != RILL_RESPONSE_NONE)
-        return;
-    x->on_body = NULL; /* the handler has had its time */
-    rill_exchange_reply_status(x, 503);
-}
-
-static struct rill_exchange *lease(struct rill_session *session)
-{
-    struct rill_http_loop *http = session->http;
-    struct rill_exchange *x = http->free_exchanges;
-    if (RILL_LIKELY(x != NULL)) {
-        http->free_exchanges = x->next_free;
-        http->free_exchange_count--;
-        rill_parser_reset(&x->parser);
-    } else {
-        x = rill_sys_malloc(sizeof *x);
-        if (!x)
-            return NULL;
-        rill_arena_init(&x->arena, x->arena_first, sizeof x->arena_first, RILL_EXCHANGE_ARENA_MAX);
-        rill_parser_init(&x->parser, &http->server->config.limits);
-        rill_timer_init(&x->after_timer, on_after);
-        rill_timer_init(&x->deadline_timer, on_deadline);
-    }
-    memset(x, 0, offsetof(struct rill_exchange, match));
-    x->session = session;
-    session->x = x;
-    return x;
-}
-
-static void write_log(struct rill_exchange *x)
-{
-    if (!rill_exchange_http(x)->log || !x->started_ns)
-        return;
-    rill_access_log_write(x);
-    x->started_ns = 0;
-}
-
-static void disarm(struct rill_exchange *x)
-{
-    struct rill_loop *loop = rill_exchange_http(x)->loop;
-    if (RILL_UNLIKELY(rill_timer_armed(&x->after_timer)))
-        rill_loop_disarm(loop, &x->after_timer);
-    if (RILL_UNLIKELY(rill_timer_armed(&x->deadline_timer)))
-        rill_loop_disarm(loop, &x->deadline_timer);
-}
-
-/* Ends X: its log line, its clean-up handlers, its lease. */
-static void release(struct rill_exchange *x)
-{
-    struct rill_session *session = x->session;
-    struct rill_http_loop *http = session->http;
-    write_log(x);
-    disarm(x);
-    session->x = NULL;
-    session->serial++;
-    if (RILL_UNLIKELY(x->parser.trailer_buffer != NULL))
-        rill_parser_keep_trailers(&x->parser, NULL, 0);
-    rill_arena_reset(&x->arena);
-    if (http->free_exchange_count < MAX_FREE_EXCHANGES) {
-        x->next_free = http->free_exchanges;
-        http->free_exchanges = x;
-        http->free_exchange_count++;
-        return;
-    }
-    rill_arena_free(&x->arena);
-    rill_sys_free(x);
-}
-
-void rill_session_free_leases(struct rill_http_loop *http)
-{
-    while (http->free_exchanges) {
-        struct rill_exchange *x = http->free_exchanges;
-        http->free_exchanges = x->next_free;
-        rill_arena_free(&x->arena);
-        rill_sys_free(x);
-    }
-    http->free_exchange_count = 0;
-}
-
 /* --- the end of an exchange --- */
 
 static void close_session(struct rill_session *session, bool linger)
@@ -187,19 +96,19 @@ static void conclude(struct rill_exchange *x)
         /* What was written still leaves, and the responses before it with it; that it is not whole shows in its
          * framing. Where the end of the connection is the end of the body, nothing that may be done here would show it.
          */
-        release(x);
+        rill_exchange_release(x);
         close_session(session, true);
         return;
     }
     if (RILL_UNLIKELY(!x->body_done) && x->keep_alive && !session->closing && rill_session_would_discard(x)) {
         x->on_body = NULL;
-        disarm(x);
+        rill_exchange_disarm(x);
         set_state(session, RILL_SESSION_DISCARD);
         return;
     }
     bool keep_alive = x->keep_alive && x->body_done && !session->closing;
     bool linger = x->linger || !x->body_done;
-    release(x);
+    rill_exchange_release(x);
     if (RILL_LIKELY(keep_alive))
         set_state(session, RILL_SESSION_IDLE);
     else
@@ -334,7 +243,7 @@ static void discard(struct rill_session *session, const struct rill_parser_piece
     bool too_much = piece->result == RILL_PARSE_ERROR || x->discarded > DISCARD_BYTES;
     if (piece->result != RILL_PARSE_DONE && !too_much)
         return;
-    release(x);
+    rill_exchange_release(x);
     if (too_much || session->closing)
         close_session(session, true);
     else
@@ -377,27 +286,6 @@ static bool take_body(struct rill_session *session, struct rill_input *input)
 static bool wants_body(const struct rill_exchange *x)
 {
     return x->on_body && !x->body_paused && !(x->body_done && x->body_end_told) && !rill_exchange_is_full(x);
-}
-
-/* The head lies in memory that is about to be used for something else: keeps a copy. */
-static bool detach(struct rill_exchange *x)
-{
-    if (x->detached)
-        return true;
-    size_t length = x->parser.head_length;
-    char *copy = rill_arena_alloc(&x->arena, length);
-    if (!copy)
-        return false;
-    memcpy(copy, x->base, length);
-    uintptr_t from_base = (uintptr_t)x->path.bytes - (uintptr_t)x->base;
-    if (from_base < length) { /* else it was decoded into the arena */
-        x->path.bytes = copy + from_base;
-        for (unsigned i = 0; i < x->match.param_count; i++)
-            x->match.params[i].value.bytes = copy + (x->match.params[i].value.bytes - x->base);
-    }
-    x->base = copy;
-    x->detached = true;
-    return true;
 }
 
 /* Reading stops while nothing that came could be used, and goes on when it can; deadlines go with that. */
@@ -477,7 +365,7 @@ static void take_input(struct rill_session *session, struct rill_input *input)
         case RILL_SESSION_IDLE:
             if (input->length == 0 || rill_conn_is_full(conn)) {
                 more = false;
-            } else if (lease(session)) {
+            } else if (rill_exchange_lease(session)) {
                 set_state(session, RILL_SESSION_HEAD);
             } else {
                 rill_conn_close(conn, RILL_CLOSE_NO_MEMORY);
@@ -506,7 +394,7 @@ static void on_data(struct rill_conn *conn, struct rill_input *input)
     take_input(session, input);
     if (RILL_UNLIKELY(!rill_conn_is_open(conn)))
         rill_input_consume(input, input->length);
-    else if (RILL_UNLIKELY(session->state == RILL_SESSION_BUSY && !detach(session->x)))
+    else if (RILL_UNLIKELY(session->state == RILL_SESSION_BUSY && !rill_exchange_detach(session->x)))
         rill_conn_close(conn, RILL_CLOSE_NO_MEMORY);
     else
         follow_state(session);
@@ -527,7 +415,7 @@ static void on_eof(struct rill_conn *conn)
         /* fallthrough */
     case RILL_SESSION_HEAD:
     case RILL_SESSION_DISCARD:
-        release(session->x);
+        rill_exchange_release(session->x);
         close_session(session, false); /* what was answered before still leaves */
         break;
     case RILL_SESSION_CLOSING:
@@ -579,7 +467,7 @@ static void on_timeout(struct rill_conn *conn)
         return;
     case RILL_SESSION_HEAD:
         if (session->blank) { /* that was no request, so it gets no reply */
-            release(session->x);
+            rill_exchange_release(session->x);
             close_session(session, false);
             return;
         }
@@ -593,7 +481,7 @@ static void on_timeout(struct rill_conn *conn)
         break;
     case RILL_SESSION_DISCARD:
         if (!body_keeps_its_rate(session)) {
-            release(session->x);
+            rill_exchange_release(session->x);
             close_session(session, true);
         }
         return;
@@ -641,7 +529,7 @@ void rill_session_free_dead(struct rill_task *task)
     while ((x = http->dead_exchanges)) {
         struct rill_session *session = x->session;
         http->dead_exchanges = x->next_free;
-        release(x);
+        rill_exchange_release(x);
         rill_slab_free(&http->sessions, session->slot);
     }
 }
@@ -653,8 +541,8 @@ static void on_close(struct rill_conn *conn, enum rill_close_reason reason)
     if (!session)
         return;
     if (session->x) {
-        write_log(session->x); /* the connection is gone when it is released */
-        disarm(session->x);
+        rill_exchange_write_log(session->x); /* the connection is gone when it is released */
+        rill_exchange_disarm(session->x);
         session->x->aborted = true;
         session->x->phase = RILL_RESPONSE_COMPLETE; /* whoever still has it writes in vain */
     }

@@ -170,6 +170,21 @@ void rill_session_free_dead(struct rill_task *task);
 /* Closes the connections of all sessions; what is left of them is freed when the turn ends. */
 void rill_session_close_all(struct rill_http_loop *http);
 
+/* lease.c */
+
+/* SESSION's exchange for its next request; NULL when memory is lacking. */
+struct rill_exchange *rill_exchange_lease(struct rill_session *session);
+
+/* Ends X: its log line, its timers, its clean-up handlers, its lease. */
+void rill_exchange_release(struct rill_exchange *x);
+
+/* The two first of these alone; a second time they do nothing. */
+void rill_exchange_write_log(struct rill_exchange *x);
+void rill_exchange_disarm(struct rill_exchange *x);
+
+/* The head lies in memory that is about to be used for something else: keeps a copy. False when memory is lacking. */
+bool rill_exchange_detach(struct rill_exchange *x);
+
 /* Frees the exchanges that HTTP keeps for reuse. */
 void rill_session_free_leases(struct rill_http_loop *http);
 
