@@ -6,7 +6,7 @@
 #include "rill/net/conn_internal.h"
 
 enum {
-    READ_BUDGET_BYTES = 256 * 1024, /* read of one connection before the others have their turn */
+    READ_BUDGET_BYTES = 128 * 1024, /* read of one connection before the others have their turn */
     HELD_ROOM_BYTES = 4096,         /* for the rest of what came in part */
 };
 
