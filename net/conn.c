@@ -1,7 +1,7 @@
 /* conn.c - a connection's life: adoption, events, time, closing.
  *
- * One event a connection, edge-triggered, added once: after that no epoll_ctl. `readable` and `writable` remember what
- * the edges said until a short read or a full socket takes it back. Whatever is left over at the end of a
+ * One event a connection, edge-triggered, added once; once more if output ever has to wait. `readable` and `writable`
+ * remember what the edges said until a short read or a full socket takes it back. Whatever is left over at the end of a
  * callback (a fairness cap reached, a resume, output from elsewhere) puts the connection into the loop's ready list,
  * which is worked through when the turn ends.
  *
@@ -275,15 +275,22 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
     rill_conn_read(conn);
 }
 
-/* Has libevent watch what is wanted. With edges: everything, once. */
+/* Has libevent watch what is wanted. With edges: reading, always and at once; writing from the first time that output
+ * has to wait. A new socket has room, and asked for that epoll would report it at once: a turn of the loop for nothing.
+ */
 static void watch(struct rill_conn *conn)
 {
     struct rill_net *net = conn->net;
     short interest;
     if (net->edge_triggered) {
-        if (conn->interest)
+        if (RILL_LIKELY(conn->interest && (!conn->out || conn->interest & EV_WRITE)))
             return;
-        interest = EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST;
+        interest = EV_READ | EV_CLOSED | EV_ET | EV_PERSIST;
+        if (conn->out)
+            interest |= EV_WRITE;
+        if (conn->interest)
+            event_del(&conn->event);
+        conn->interest = 0;
     } else {
         interest = (short)((conn->pause || conn->eof ? 0 : EV_READ) | (conn->out ? EV_WRITE : 0));
         if (interest)

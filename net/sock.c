@@ -19,7 +19,7 @@ static void remove_stale(const struct rill_addr *addr)
 
 static int set_options(int fd, int family, const struct rill_sock_listen_options *options)
 {
-    int on = 1, seconds = 5;
+    int on = 1, seconds = 1;
     if (family == AF_UNIX)
         return 0;
     /* Accepted sockets inherit TCP_NODELAY, which saves a call for each. */
