@@ -91,7 +91,7 @@ http {{
     uwsgi_temp_path {scratch}/uwsgi;
     scgi_temp_path {scratch}/scgi;
     server {{
-        listen 127.0.0.1:{port} backlog=4096{reuseport};
+        listen 127.0.0.1:{port} backlog=4096{reuseport}{deferred};
         root {root};
         location = / {{
             default_type text/plain;
@@ -103,9 +103,11 @@ http {{
 
 
 def nginx(root, path, body, name="nginx", workers=1, **settings):
-    """SETTINGS: sendfile, tcp_nopush, multi_accept (on or off) and reuseport."""
-    values = {"sendfile": "on", "tcp_nopush": "off", "multi_accept": "off", "reuseport": "off"} | settings
-    values["reuseport"] = " reuseport" if values["reuseport"] == "on" else ""
+    """SETTINGS: sendfile, tcp_nopush, multi_accept (on or off), reuseport and deferred."""
+    values = {"sendfile": "on", "tcp_nopush": "off", "multi_accept": "off", "reuseport": "off",
+              "deferred": "off"} | settings  # fmt: skip
+    for word in ("reuseport", "deferred"):
+        values[word] = f" {word}" if values[word] == "on" else ""
 
     def argv(port, scratch):
         config = scratch / "nginx.conf"
