@@ -60,6 +60,21 @@ class Descriptors(E2ETest):
     def test_out_of_descriptors_with_files(self):
         self.run_out("--max-connections", 10000, self.folder(), program="rill-httpd")
 
+    def test_deferred_accepts(self):
+        """With --defer-accept the kernel keeps a silent client to itself; one that speaks is served at once."""
+        for mode in ("round-robin", "reuseport"):
+            server = self.hello("--defer-accept", "--threads", 1, "--accept", mode)
+            self.assertEqual(server.get("/hello").status, 200)
+            wait_until(lambda: self.served(server), "service", 5)
+            time.sleep(0.2)
+            before = server.descriptors()
+            silent = self.crowd(server, 20)
+            time.sleep(0.2)
+            self.assertLessEqual(server.descriptors(), before, "silent clients were accepted")
+            for client in silent:
+                self.assertEqual(client.request("GET", "/hello").status, 200)
+            self.assertGreaterEqual(server.descriptors(), before + 20)
+
     def max_connections(self, *args):
         server = self.hello("--max-connections", 5, *args)
         inside = self.crowd(server, 5)
