@@ -417,6 +417,18 @@ unsigned rill_loop_index(const struct rill_loop *loop)
     return loop->index;
 }
 
+void rill_loop_set_workers(struct rill_loop *loop, struct rill_workers *workers)
+{
+    rill_loop_check(loop, __func__);
+    loop->workers = workers;
+}
+
+struct rill_workers *rill_loop_workers(const struct rill_loop *loop)
+{
+    rill_loop_check(loop, __func__);
+    return loop->workers;
+}
+
 void *rill_loop_slot(const struct rill_loop *loop, enum rill_loop_slot slot)
 {
     rill_loop_check(loop, __func__);

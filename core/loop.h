@@ -20,6 +20,7 @@ extern "C" {
 
 struct event_base;
 struct rill_loop;
+struct rill_workers;
 
 /* Which of libevent's methods a loop waits with. */
 enum rill_backend {
@@ -125,6 +126,11 @@ struct rill_loop *rill_loop_current(void);
 
 /* Stops the process, naming FUNCTION and both threads, unless the caller may use LOOP's loop-bound functions. */
 void rill_loop_check(const struct rill_loop *loop, const char *function);
+
+/* The worker pool for what would block this loop, a look-up of a name for instance; NULL: none. Set by whoever owns both,
+ * before the loop needs it and not after it has ended. Thread: the loop's. */
+void rill_loop_set_workers(struct rill_loop *loop, struct rill_workers *workers);
+struct rill_workers *rill_loop_workers(const struct rill_loop *loop);
 
 /* What a higher layer keeps once a loop (its connections, its caches): one pointer a layer, freed with the loop. */
 enum rill_loop_slot {

@@ -54,6 +54,7 @@ struct rill_loop {
     struct rill_task_queue deferred;
     struct rill_task_queue deferred_last;
 
+    struct rill_workers *workers; /* the owner's */
     void *slots[RILL_LOOP_SLOTS];
     void (*slot_destroy[RILL_LOOP_SLOTS])(void *value);
 
