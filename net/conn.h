@@ -109,6 +109,13 @@ struct rill_conn_config {
 RILL_WARN_UNUSED int rill_conn_adopt(struct rill_loop *loop, int fd, const struct rill_ip *peer,
                                      const struct rill_conn_config *config);
 
+/* Gives CONN another protocol: from here on it has CONFIG's callbacks, arg and limits, and USER. The callbacks that it
+ * had hear nothing more of it, on_close included; on_open of the new ones runs before this returns. Input that is not
+ * consumed is shown to the new on_data, at the end of the turn at the latest; output that waits leaves as it would
+ * have. The deadline is CONFIG's idle timeout. An end of the stream that was told before is not told again. CONFIG
+ * outlives the connection. Returns 0; -EPIPE: it is closed or closing, nothing was done. */
+int rill_conn_become(struct rill_conn *conn, const struct rill_conn_config *config, void *user);
+
 /* Sends a copy of LENGTH bytes. Returns 0; -ENOMEM: nothing was taken, the connection closes; -EPIPE: it is closed
  * or closing, nothing was taken. Never blocks: what the socket does not take waits in memory, so senders of much
  * look at rill_conn_buffered() and wait for on_drain. */
@@ -167,7 +174,7 @@ void rill_conn_set_deadline(struct rill_conn *conn, uint64_t delay_ms);
 void *rill_conn_user(const struct rill_conn *conn);
 void rill_conn_set_user(struct rill_conn *conn, void *user);
 
-/* The `arg` of the config that it was adopted with. */
+/* The `arg` of its config. */
 void *rill_conn_arg(const struct rill_conn *conn);
 
 struct rill_loop *rill_conn_loop(const struct rill_conn *conn);

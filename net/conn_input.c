@@ -14,6 +14,7 @@ enum {
 static void deliver(struct rill_conn *conn, const char *bytes, size_t length)
 {
     struct rill_input input = {.bytes = bytes, .length = length};
+    const struct rill_conn_config *shown_to = conn->config;
     if (!conn->config->handler->on_data) {
         rill_input_consume(&input, length);
     } else {
@@ -41,7 +42,7 @@ static void deliver(struct rill_conn *conn, const char *bytes, size_t length)
         }
     }
     size_t limit = conn->config->max_input_bytes ? conn->config->max_input_bytes : 1 << 20;
-    if (RILL_UNLIKELY(input.length > limit) && !conn->pause) {
+    if (RILL_UNLIKELY(input.length > limit) && !conn->pause && conn->config == shown_to) {
         rill_conn_close(conn, RILL_CLOSE_INPUT_LIMIT);
         return;
     }
