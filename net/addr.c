@@ -37,18 +37,15 @@ static int parse_port(const char *text, uint16_t *port)
     return 0;
 }
 
-static int look_up(const char *host, struct rill_addr *addr)
+static void set_port(struct rill_addr *addr, uint16_t port)
 {
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM}, *found;
-    if (rill_sys_getaddrinfo(host, NULL, &hints, &found) != 0)
-        return -EINVAL;
-    memcpy(&addr->socket, found->ai_addr, found->ai_addrlen);
-    addr->length = found->ai_addrlen;
-    rill_sys_freeaddrinfo(found);
-    return 0;
+    if (addr->socket.any.sa_family == AF_INET6)
+        addr->socket.v6.sin6_port = htons(port);
+    else
+        addr->socket.v4.sin_port = htons(port);
 }
 
-int rill_addr_parse(const char *text, struct rill_addr *addr, const char **why)
+int rill_addr_parse_numeric(const char *text, struct rill_addr *addr, char host[RILL_HOST_TEXT], const char **why)
 {
     memset(addr, 0, sizeof *addr);
     if (strncmp(text, "unix:", 5) == 0)
@@ -59,20 +56,20 @@ int rill_addr_parse(const char *text, struct rill_addr *addr, const char **why)
         return fail(why, "HOST:PORT, [V6]:PORT or unix:/PATH is wanted");
     if (parse_port(colon + 1, &port) < 0)
         return fail(why, "a port from 0 to 65535 is wanted after the last colon");
-    char host[256];
     size_t length = (size_t)(colon - text);
     bool bracketed = length >= 2 && text[0] == '[' && text[length - 1] == ']';
     if (bracketed) {
         text++;
         length -= 2;
     }
-    if (length >= sizeof host)
+    if (length >= RILL_HOST_TEXT)
         return fail(why, "the host is too long");
     memcpy(host, text, length);
     host[length] = '\0';
     if (!bracketed && strchr(host, ':'))
         return fail(why, "an IPv6 address is written in brackets: [::1]:8080");
 
+    int result = 0;
     if (bracketed) {
         if (inet_pton(AF_INET6, host, &addr->socket.v6.sin6_addr) != 1)
             return fail(why, "an IPv6 address is wanted between the brackets");
@@ -81,13 +78,39 @@ int rill_addr_parse(const char *text, struct rill_addr *addr, const char **why)
     } else if (length == 0 || strcmp(host, "*") == 0 || inet_pton(AF_INET, host, &addr->socket.v4.sin_addr) == 1) {
         addr->socket.v4.sin_family = AF_INET;
         addr->length = sizeof addr->socket.v4;
-    } else if (look_up(host, addr) < 0) {
-        return fail(why, "no such host");
+    } else {
+        result = 1;
     }
-    if (addr->socket.any.sa_family == AF_INET6)
-        addr->socket.v6.sin6_port = htons(port);
-    else
-        addr->socket.v4.sin_port = htons(port);
+    set_port(addr, port);
+    return result;
+}
+
+uint16_t rill_addr_port(const struct rill_addr *addr)
+{
+    switch (addr->socket.any.sa_family) {
+    case AF_UNIX:
+        return 0;
+    case AF_INET6:
+        return ntohs(addr->socket.v6.sin6_port);
+    default:
+        return ntohs(addr->socket.v4.sin_port);
+    }
+}
+
+int rill_addr_parse(const char *text, struct rill_addr *addr, const char **why)
+{
+    char host[RILL_HOST_TEXT];
+    int result = rill_addr_parse_numeric(text, addr, host, why);
+    if (result <= 0)
+        return result;
+    uint16_t port = rill_addr_port(addr);
+    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM}, *found;
+    if (rill_sys_getaddrinfo(host, NULL, &hints, &found) != 0)
+        return fail(why, "no such host");
+    memcpy(&addr->socket, found->ai_addr, found->ai_addrlen);
+    addr->length = found->ai_addrlen;
+    rill_sys_freeaddrinfo(found);
+    set_port(addr, port);
     return 0;
 }
 

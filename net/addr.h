@@ -30,6 +30,16 @@ struct rill_addr {
  * Returns 0, or -EINVAL with *WHY set to a constant string that says what is wanted; WHY may be NULL. */
 int rill_addr_parse(const char *text, struct rill_addr *addr, const char **why);
 
+/* Room for the name of a host, its NUL included. */
+#define RILL_HOST_TEXT 256
+
+/* As rill_addr_parse(), but never looks a name up: when HOST is one, returns 1, with HOST its name and ADDR of no
+ * family, the port apart (rill_addr_port()). */
+int rill_addr_parse_numeric(const char *text, struct rill_addr *addr, char host[RILL_HOST_TEXT], const char **why);
+
+/* ADDR's port; 0 for a Unix socket. */
+uint16_t rill_addr_port(const struct rill_addr *addr);
+
 /* Writes ADDR as rill_addr_parse() reads it. */
 void rill_addr_format(const struct rill_addr *addr, char text[RILL_ADDR_TEXT]);
 
