@@ -8,18 +8,18 @@
 
 static int parse_listen(void *target, const char *text, const char **wanted)
 {
-    struct rill_server_config *net = target;
-    struct rill_addr addr;
+    struct rill_server_config *server = target;
+    struct rill_listen_address address;
     unsigned count = 0;
-    while (count < RILL_SERVER_MAX_LISTENERS - 1 && net->listens[count])
+    while (count < RILL_SERVER_MAX_LISTENERS - 1 && server->listens[count].address)
         count++;
     if (count == RILL_SERVER_MAX_LISTENERS - 1) {
         *wanted = "at most 31 addresses can be listened on";
         return -EINVAL;
     }
-    if (rill_addr_parse(text, &addr, wanted) < 0)
+    if (rill_listen_parse(text, &address, wanted) < 0)
         return -EINVAL;
-    net->listens[count] = text;
+    server->listens[count].address = text;
     return 0;
 }
 
@@ -55,152 +55,128 @@ static int parse_log_level(void *target, const char *text, const char **wanted)
     return 0;
 }
 
-#define SHARED_OPTIONS 20
+/* The shared options, in tables; their targets are members of struct rill_app. */
+struct option_table {
+    const struct rill_option *options;
+    size_t count;
+};
 
-/* The options that every program has, aimed at APP. */
-static void shared_options(struct rill_app *app, struct rill_option options[SHARED_OPTIONS])
+enum { TABLES = 4 }; /* the program's own, all servers', its protocol's, everybody's */
+
+#define AT(member) .target = (void *)offsetof(struct rill_app, member)
+
+static const struct rill_option http_options[] = {
+    {"--idle-timeout", "TIME", "between two requests of a connection (60s)", RILL_OPTION_DURATION,
+     AT(http.idle_timeout_ms), .min = 1},
+    {"--header-timeout", "TIME", "from a request's first byte to its blank line (10s)", RILL_OPTION_DURATION,
+     AT(http.header_timeout_ms), .min = 1},
+    {"--body-timeout", "TIME", "stretch in which a body must bring 500 bytes a second (30s)", RILL_OPTION_DURATION,
+     AT(http.body_timeout_ms), .min = 1},
+    {"--max-header-bytes", "SIZE", "of a request's head; beyond: 431 (32k)", RILL_OPTION_SIZE_32,
+     AT(http.limits.max_header_bytes), .min = 256, .max = 1 << 20},
+    {"--max-body-bytes", "SIZE", "of a request's body; beyond: 413 (1m)", RILL_OPTION_SIZE,
+     AT(http.limits.max_body_bytes), .min = 1},
+};
+
+/* Of servers with a protocol of their own, instead of HTTP's. */
+static const struct rill_option protocol_options[] = {
+    {"--idle-timeout", "TIME", "a connection on which nothing moves for so long is closed (never)",
+     RILL_OPTION_DURATION, AT(server.idle_timeout_ms), .min = 1},
+};
+
+static const struct rill_option server_options[] = {
+    {"--listen", "ADDR", "HOST:PORT, [V6]:PORT, unix:/PATH[,mode=660] or fd:N; may be repeated (%s)",
+     RILL_OPTION_CUSTOM, AT(server), .parse = parse_listen},
+    {"--threads", "N", "sub-reactors; 0: the main reactor does everything (one a CPU)", RILL_OPTION_CUSTOM,
+     AT(server.threads), .parse = parse_threads},
+    {"--workers", "N", "threads of the pool for whatever would block (4)", RILL_OPTION_COUNT, AT(server.workers),
+     .min = 1, .max = 1024},
+    {"--worker-queue", "N", "jobs that may wait for a worker; beyond they are refused (1024)", RILL_OPTION_COUNT,
+     AT(server.worker_queue), .min = 1, .max = 1 << 20},
+    {"--accept", "MODE", "round-robin, least-connections or reuseport (round-robin)", RILL_OPTION_CUSTOM,
+     AT(server.accept), .parse = parse_accept},
+    {"--backend", "NAME", "epoll, poll or select (epoll)", RILL_OPTION_CUSTOM, AT(server.backend),
+     .parse = parse_backend},
+    {"--pin", NULL, "bind each reactor to a CPU", RILL_OPTION_FLAG, AT(server.pin)},
+    {"--defer-accept", NULL,
+     "leave a connection to the kernel until its first byte: cheaper, see docs/performance.md (off)", RILL_OPTION_FLAG,
+     AT(server.defer_accept)},
+    {"--write-timeout", "TIME", "a client that takes no byte for so long is dropped (30s)", RILL_OPTION_DURATION,
+     AT(server.write_timeout_ms), .min = 1},
+    {"--drain-timeout", "TIME", "for what is in flight to finish when stopping (10s)", RILL_OPTION_DURATION,
+     AT(server.drain_timeout_ms), .min = 1},
+    {"--max-connections", "N", "accepting pauses at so many (the limit of open files)", RILL_OPTION_COUNT,
+     AT(server.max_connections), .min = 1, .max = 1 << 20},
+    {"--max-per-address", "N", "connections from one client address; more are refused (no limit)", RILL_OPTION_COUNT,
+     AT(server.max_connections_per_address), .min = 1, .max = 1 << 20},
+};
+
+static const struct rill_option common_options[] = {
+    {"--error-log", "FILE", "where messages go; reopened on SIGHUP (standard error)", RILL_OPTION_TEXT, AT(error_log)},
+    {"--log-level", "LEVEL", "debug, info, warn, error or off (info)", RILL_OPTION_CUSTOM, .parse = parse_log_level},
+    {.name = "--help", .help = "show this and exit"},
+    {.name = "--version", .help = "show the version and exit"},
+};
+
+#define TABLE(options) ((struct option_table){options, rill_array_length(options)})
+
+/* The tables that APP has, in the order of its help. */
+static void tables_of(const struct rill_app *app, struct option_table tables[TABLES])
 {
-    struct rill_http_server_config *http = &app->http;
-    struct rill_server_config *net = &http->net;
-    const struct rill_option table[SHARED_OPTIONS] = {
-        {.name = "--listen",
-         .value = "ADDR",
-         .kind = RILL_OPTION_CUSTOM,
-         .target = net,
-         .parse = parse_listen,
-         .help = "HOST:PORT, [V6]:PORT or unix:/PATH; may be repeated (127.0.0.1:8080)"},
-        {.name = "--threads",
-         .value = "N",
-         .kind = RILL_OPTION_CUSTOM,
-         .target = &net->threads,
-         .parse = parse_threads,
-         .help = "sub-reactors; 0: the main reactor does everything (one a CPU)"},
-        {.name = "--workers",
-         .value = "N",
-         .kind = RILL_OPTION_COUNT,
-         .target = &http->workers,
-         .min = 1,
-         .max = 1024,
-         .help = "threads of the pool for whatever would block (4)"},
-        {.name = "--worker-queue",
-         .value = "N",
-         .kind = RILL_OPTION_COUNT,
-         .target = &http->worker_queue,
-         .min = 1,
-         .max = 1 << 20,
-         .help = "jobs that may wait for a worker; beyond: 503 (1024)"},
-        {.name = "--accept",
-         .value = "MODE",
-         .kind = RILL_OPTION_CUSTOM,
-         .target = &net->accept,
-         .parse = parse_accept,
-         .help = "round-robin, least-connections or reuseport (round-robin)"},
-        {.name = "--backend",
-         .value = "NAME",
-         .kind = RILL_OPTION_CUSTOM,
-         .target = &net->backend,
-         .parse = parse_backend,
-         .help = "epoll, poll or select (epoll)"},
-        {.name = "--pin", .kind = RILL_OPTION_FLAG, .target = &net->pin, .help = "bind each reactor to a CPU"},
-        {.name = "--defer-accept",
-         .kind = RILL_OPTION_FLAG,
-         .target = &net->defer_accept,
-         .help = "leave a connection to the kernel until its first byte: cheaper, see docs/performance.md (off)"},
-        {.name = "--idle-timeout",
-         .value = "TIME",
-         .kind = RILL_OPTION_DURATION,
-         .target = &http->idle_timeout_ms,
-         .min = 1,
-         .help = "between two requests of a connection (60s)"},
-        {.name = "--header-timeout",
-         .value = "TIME",
-         .kind = RILL_OPTION_DURATION,
-         .target = &http->header_timeout_ms,
-         .min = 1,
-         .help = "from a request's first byte to its blank line (10s)"},
-        {.name = "--body-timeout",
-         .value = "TIME",
-         .kind = RILL_OPTION_DURATION,
-         .target = &http->body_timeout_ms,
-         .min = 1,
-         .help = "stretch in which a body must bring 500 bytes a second (30s)"},
-        {.name = "--write-timeout",
-         .value = "TIME",
-         .kind = RILL_OPTION_DURATION,
-         .target = &net->write_timeout_ms,
-         .min = 1,
-         .help = "a client that takes no byte for so long is dropped (30s)"},
-        {.name = "--drain-timeout",
-         .value = "TIME",
-         .kind = RILL_OPTION_DURATION,
-         .target = &net->drain_timeout_ms,
-         .min = 1,
-         .help = "for exchanges to finish when stopping (10s)"},
-        {.name = "--max-connections",
-         .value = "N",
-         .kind = RILL_OPTION_COUNT,
-         .target = &net->max_connections,
-         .min = 1,
-         .max = 1 << 20,
-         .help = "accepting pauses at so many (the limit of open files)"},
-        {.name = "--max-header-bytes",
-         .value = "SIZE",
-         .kind = RILL_OPTION_SIZE_32,
-         .target = &http->limits.max_header_bytes,
-         .min = 256,
-         .max = 1 << 20,
-         .help = "of a request's head; beyond: 431 (32k)"},
-        {.name = "--max-body-bytes",
-         .value = "SIZE",
-         .kind = RILL_OPTION_SIZE,
-         .target = &http->limits.max_body_bytes,
-         .min = 1,
-         .help = "of a request's body; beyond: 413 (1m)"},
-        {.name = "--error-log",
-         .value = "FILE",
-         .kind = RILL_OPTION_TEXT,
-         .target = &app->error_log,
-         .help = "where messages go; reopened on SIGHUP (standard error)"},
-        {.name = "--log-level",
-         .value = "LEVEL",
-         .kind = RILL_OPTION_CUSTOM,
-         .parse = parse_log_level,
-         .help = "debug, info, warn, error or off (info)"},
-        {.name = "--help", .kind = RILL_OPTION_FLAG, .help = "show this and exit"},
-        {.name = "--version", .kind = RILL_OPTION_FLAG, .help = "show the version and exit"},
-    };
-    memcpy(options, table, sizeof table);
+    static const struct option_table none = {NULL, 0};
+    tables[0] = (struct option_table){app->options, app->option_count};
+    tables[1] = app->kind == RILL_APP_TOOL ? none : TABLE(server_options);
+    tables[2] = app->kind == RILL_APP_TOOL   ? none
+                : app->kind == RILL_APP_HTTP ? TABLE(http_options)
+                                             : TABLE(protocol_options);
+    tables[3] = TABLE(common_options);
 }
 
-static void print_options(const struct rill_option *options, size_t count)
+/* The option called by the first LENGTH bytes of NAME; NULL: there is none. *TARGET is what it sets. */
+static const struct rill_option *find(struct rill_app *app, const char *name, size_t length, void **target)
 {
-    for (size_t i = 0; i < count && options[i].name; i++) {
-        char left[64];
-        snprintf(left, sizeof left, "%s%s%s", options[i].name, options[i].value ? " " : "",
-                 options[i].value ? options[i].value : "");
-        printf("  %-24s %s\n", left, options[i].help);
+    struct option_table tables[TABLES];
+    tables_of(app, tables);
+    for (unsigned t = 0; t < TABLES; t++) {
+        for (size_t i = 0; i < tables[t].count && tables[t].options[i].name; i++) {
+            const struct rill_option *option = &tables[t].options[i];
+            if (strlen(option->name) != length || memcmp(option->name, name, length) != 0)
+                continue;
+            *target = t == 0 ? option->target : (char *)app + (uintptr_t)option->target;
+            return option;
+        }
     }
-}
-
-static void print_help(const struct rill_app *app, const struct rill_option *shared)
-{
-    printf("%s - %s\n\nusage: %s [options]%s%s%s\n\n", app->name, app->summary, app->name, app->operand ? " [" : "",
-           app->operand ? app->operand : "", app->operand ? "]" : "");
-    print_options(app->options, app->option_count);
-    print_options(shared, SHARED_OPTIONS);
-    printf("\nTIME is a number and ms, s, m or h; SIZE a number of bytes, or with k, m or g.\n"
-           "SIGTERM and SIGINT drain and stop, a second one stops at once; SIGHUP reopens the logs.\n");
-}
-
-static const struct rill_option *find(const struct rill_option *options, size_t count, const char *name, size_t length)
-{
-    for (size_t i = 0; i < count && options[i].name; i++)
-        if (strlen(options[i].name) == length && memcmp(options[i].name, name, length) == 0)
-            return &options[i];
     return NULL;
 }
 
-static int set_number(const struct rill_option *option, const char *text, const char **wanted)
+static const char *default_listen(const struct rill_app *app)
+{
+    return app->default_listen ? app->default_listen : "127.0.0.1:8080";
+}
+
+static void print_help(const struct rill_app *app)
+{
+    struct option_table tables[TABLES];
+    tables_of(app, tables);
+    printf("%s - %s\n\nusage: %s [options]%s%s%s\n\n", app->name, app->summary, app->name, app->operand ? " [" : "",
+           app->operand ? app->operand : "", app->operand ? "]" : "");
+    for (unsigned t = 0; t < TABLES; t++) {
+        for (size_t i = 0; i < tables[t].count && tables[t].options[i].name; i++) {
+            const struct rill_option *option = &tables[t].options[i];
+            const char *mark = t == 1 ? strstr(option->help, "%s") : NULL;
+            printf("  %s %-*s ", option->name, (int)(23 - strlen(option->name)), option->value ? option->value : "");
+            if (mark)
+                printf("%.*s%s%s\n", (int)(mark - option->help), option->help, default_listen(app), mark + 2);
+            else
+                printf("%s\n", option->help);
+        }
+    }
+    printf("\nTIME is a number and ms, s, m or h; SIZE a number of bytes, or with k, m or g.\n");
+    if (app->kind != RILL_APP_TOOL)
+        printf("SIGTERM and SIGINT drain and stop, a second one stops at once; SIGHUP reopens the logs.\n");
+}
+
+static int set_number(const struct rill_option *option, void *target, const char *text, const char **wanted)
 {
     uint64_t value, max = option->max ? option->max : UINT64_MAX;
     int error;
@@ -217,48 +193,47 @@ static int set_number(const struct rill_option *option, const char *text, const 
         return -EINVAL;
     }
     if (option->kind == RILL_OPTION_COUNT)
-        *(unsigned *)option->target = (unsigned)value;
+        *(unsigned *)target = (unsigned)value;
     else if (option->kind == RILL_OPTION_SIZE_32)
-        *(uint32_t *)option->target = (uint32_t)value;
+        *(uint32_t *)target = (uint32_t)value;
     else
-        *(uint64_t *)option->target = value;
+        *(uint64_t *)target = value;
     return 0;
 }
 
-static int set(const struct rill_option *option, const char *text, const char **wanted)
+static int set(const struct rill_option *option, void *target, const char *text, const char **wanted)
 {
     switch (option->kind) {
     case RILL_OPTION_FLAG:
-        *(bool *)option->target = true;
+        *(bool *)target = true;
         return 0;
     case RILL_OPTION_TEXT:
-        *(const char **)option->target = text;
+        *(const char **)target = text;
         return 0;
     case RILL_OPTION_CUSTOM:
-        return option->parse(option->target, text, wanted);
+        return option->parse(target, text, wanted);
     case RILL_OPTION_DURATION:
     case RILL_OPTION_SIZE:
     case RILL_OPTION_SIZE_32:
     case RILL_OPTION_COUNT:
         break;
     }
-    return set_number(option, text, wanted);
+    return set_number(option, target, text, wanted);
 }
 
 /* Takes one option at ARGV[*I], and its value from there or from the next word. Returns as rill_app_parse(). */
-static int take_option(struct rill_app *app, const struct rill_option *shared, char **argv, int *i)
+static int take_option(struct rill_app *app, char **argv, int *i)
 {
     const char *word = argv[*i], *equals = strchr(word, '='), *wanted = "";
     size_t length = equals ? (size_t)(equals - word) : strlen(word);
-    const struct rill_option *option = find(app->options, app->option_count, word, length);
-    if (!option)
-        option = find(shared, SHARED_OPTIONS, word, length);
+    void *target;
+    const struct rill_option *option = find(app, word, length, &target);
     if (!option) {
         fprintf(stderr, "%s: there is no option %.*s; see %s --help\n", app->name, (int)length, word, app->name);
         return 2;
     }
     if (strcmp(option->name, "--help") == 0) {
-        print_help(app, shared);
+        print_help(app);
         return 0;
     }
     if (strcmp(option->name, "--version") == 0) {
@@ -275,7 +250,7 @@ static int take_option(struct rill_app *app, const struct rill_option *shared, c
         return 2;
     }
     *i += option->kind != RILL_OPTION_FLAG && !equals;
-    if (set(option, text, &wanted) < 0) {
+    if (set(option, target, text, &wanted) < 0) {
         fprintf(stderr, "%s: %s: \"%s\" is not right: %s\n", app->name, option->name, text, wanted);
         return 2;
     }
@@ -284,17 +259,15 @@ static int take_option(struct rill_app *app, const struct rill_option *shared, c
 
 int rill_app_parse(struct rill_app *app, int argc, char **argv)
 {
-    struct rill_option shared[SHARED_OPTIONS];
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
     bool only_operands = false;
-    app->http.net.name = app->name;
-    app->http.net.threads = cpus > 0 && cpus < RILL_LOOP_MAX ? (int)cpus : 1;
-    shared_options(app, shared);
+    app->server.name = app->name;
+    app->server.threads = cpus > 0 && cpus < RILL_LOOP_MAX ? (int)cpus : 1;
     for (int i = 1; i < argc; i++) {
         if (!only_operands && strcmp(argv[i], "--") == 0) {
             only_operands = true;
         } else if (!only_operands && argv[i][0] == '-' && argv[i][1] != '\0') {
-            int status = take_option(app, shared, argv, &i);
+            int status = take_option(app, argv, &i);
             if (status >= 0)
                 return status;
         } else if (!app->operand || app->operand_value) {
@@ -304,8 +277,8 @@ int rill_app_parse(struct rill_app *app, int argc, char **argv)
             app->operand_value = argv[i];
         }
     }
-    if (!app->http.net.listens[0])
-        app->http.net.listens[0] = "127.0.0.1:8080";
+    if (!app->server.listens[0].address)
+        app->server.listens[0].address = default_listen(app);
     int error = app->error_log ? rill_log_open(app->error_log) : 0;
     if (error < 0) {
         fprintf(stderr, "%s: cannot open the error log %s: %s; choose a file that may be written to\n", app->name,
@@ -313,6 +286,39 @@ int rill_app_parse(struct rill_app *app, int argc, char **argv)
         return 1;
     }
     return -1;
+}
+
+static void reopen_log(struct rill_server *server, void *arg)
+{
+    (void)server;
+    (void)arg;
+    int error = rill_log_reopen();
+    if (error < 0)
+        rill_log_error("cannot open the error log again: %s; the old file goes on being used", strerror(-error));
+    else
+        rill_log_info("logs reopened");
+}
+
+int rill_app_serve(struct rill_app *app)
+{
+    if (app->kind == RILL_APP_HTTP) {
+        app->http.net = app->server;
+        return rill_http_server_main(&app->http);
+    }
+    if (!app->server.on_reload)
+        app->server.on_reload = reopen_log;
+    if (!app->server.workers)
+        app->server.workers = 4;
+    if (!app->server.write_timeout_ms)
+        app->server.write_timeout_ms = 30000;
+    return rill_server_main(&app->server);
+}
+
+int rill_app_server_main(struct rill_app *app, int argc, char **argv)
+{
+    app->kind = RILL_APP_SERVER;
+    int status = rill_app_parse(app, argc, argv);
+    return status >= 0 ? status : rill_app_serve(app);
 }
 
 int rill_app_main(struct rill_app *app, const struct rill_route *routes, int argc, char **argv)
@@ -324,7 +330,7 @@ int rill_app_main(struct rill_app *app, const struct rill_route *routes, int arg
     int error = router ? rill_router_add_all(router, routes) : -ENOMEM;
     if (error == 0) {
         app->http.router = router;
-        status = rill_http_server_main(&app->http);
+        status = rill_app_serve(app);
     } else {
         fprintf(stderr, "%s: cannot set up the routes: %s\n", app->name, strerror(-error));
         status = 1;

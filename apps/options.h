@@ -26,16 +26,26 @@ struct rill_option {
     int (*parse)(void *target, const char *text, const char **wanted);
 };
 
-/* One program. Set the first group; the second is filled in from the command line. */
+/* Which of the shared options a program has. */
+enum rill_app_kind {
+    RILL_APP_HTTP,   /* serves HTTP: all of them */
+    RILL_APP_SERVER, /* serves a protocol of its own: all but those of HTTP */
+    RILL_APP_TOOL,   /* serves nothing: those on messages, and help */
+};
+
+/* One program. Set the first group; the second is filled in from the command line, over what was set there before. */
 struct rill_app {
     const char *name;                  /* "rill-hello" */
     const char *summary;               /* one line */
     const char *operand;               /* what the help calls the one operand, as in "ROOT"; NULL: none is allowed */
     const struct rill_option *options; /* of this program alone */
     size_t option_count;
+    enum rill_app_kind kind;
+    const char *default_listen; /* NULL: 127.0.0.1:8080 */
 
-    struct rill_http_server_config http;
-    const char *operand_value; /* NULL: not given */
+    struct rill_server_config server;    /* --listen, --threads and so on */
+    struct rill_http_server_config http; /* HTTP's; its `net` is set from `server` when the program serves */
+    const char *operand_value;           /* NULL: not given */
     const char *error_log;
 };
 
@@ -44,8 +54,15 @@ struct rill_app {
  * opened. */
 int rill_app_parse(struct rill_app *app, int argc, char **argv);
 
-/* Parses, serves ROUTES (see rill_router_add_all()) until stopped, and returns the exit status: the whole of a main().
- */
+/* After rill_app_parse(): serves HTTP from app->http.router, or app->server's protocol, until stopped. SIGHUP reopens
+ * the error log. Returns the exit status. */
+int rill_app_serve(struct rill_app *app);
+
+/* Parses, serves ROUTES (see rill_router_add_all()) until stopped, and returns the exit status: the whole of a main()
+ * for HTTP. */
 int rill_app_main(struct rill_app *app, const struct rill_route *routes, int argc, char **argv);
+
+/* The same for a protocol of its own, APP's handler being set already. */
+int rill_app_server_main(struct rill_app *app, int argc, char **argv);
 
 #endif

@@ -36,7 +36,14 @@
 extern "C" {
 #endif
 
-#ifdef RILL_SYS_REPLACED
+#if defined RILL_SYS_DEFAULTS /* for a test build: the real thing, wherever the replacement has nothing of its own */
+#define RILL_SYS(type, name, parameters, call)                                                                         \
+    type rill_sys_##name parameters;                                                                                   \
+    __attribute__((weak)) type rill_sys_##name parameters                                                              \
+    {                                                                                                                  \
+        return call;                                                                                                   \
+    }
+#elif defined RILL_SYS_REPLACED
 #define RILL_SYS(type, name, parameters, call) type rill_sys_##name parameters;
 #else
 #define RILL_SYS(type, name, parameters, call)                                                                         \
@@ -130,6 +137,7 @@ RILL_SYS(DIR *, fdopendir, (int fd), fdopendir(fd))
 /* cppcheck-suppress readdirCalled */
 RILL_SYS(struct dirent *, readdir, (DIR * dir), readdir(dir))
 RILL_SYS(int, closedir, (DIR * dir), closedir(dir))
+RILL_SYS(int, chmod, (const char *path, mode_t mode), chmod(path, mode))
 RILL_SYS(int, unlink, (const char *path), unlink(path))
 RILL_SYS(int, dup, (int fd), fcntl(fd, F_DUPFD_CLOEXEC, 0))
 RILL_SYS(int, poll, (struct pollfd * fds, nfds_t count, int timeout_ms), poll(fds, count, timeout_ms))
@@ -137,6 +145,13 @@ RILL_SYS(int, eventfd, (unsigned initial, int flags), eventfd(initial, flags))
 RILL_SYS(int, timerfd_create, (clockid_t clock_id, int flags), timerfd_create(clock_id, flags))
 RILL_SYS(int, timerfd_settime, (int fd, int flags, const struct itimerspec *when, struct itimerspec *before),
          timerfd_settime(fd, flags, when, before))
+/* O_NONBLOCK and FD_CLOEXEC, for a descriptor that was not opened here. */
+static inline int rill_sys_fcntl_nonblocking(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -1 : fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+RILL_SYS(int, set_nonblocking, (int fd), rill_sys_fcntl_nonblocking(fd))
 RILL_SYS(int, close, (int fd), close(fd))
 /* Of RLIMIT_NOFILE: how many descriptors the process may have. */
 RILL_SYS(int, getrlimit_nofile, (struct rlimit * limit), getrlimit(RLIMIT_NOFILE, limit))

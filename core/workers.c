@@ -225,16 +225,24 @@ static void free_workers(struct rill_workers *workers)
     rill_sys_free(workers);
 }
 
-void rill_workers_stop(struct rill_workers *workers)
+void rill_workers_join(struct rill_workers *workers)
 {
     if (workers == NULL)
         return;
     empty_queue(workers);
     for (unsigned i = 0; i < workers->thread_count; i++)
         rill_sys_thread_join(workers->threads[i]);
+    workers->thread_count = 0;
     /* No thread is left to lock out. */
     while (workers->orphans.first != NULL)
         call_done(&list_pop(&workers->orphans)->task);
+}
+
+void rill_workers_stop(struct rill_workers *workers)
+{
+    if (workers == NULL)
+        return;
+    rill_workers_join(workers);
     free_workers(workers);
 }
 

@@ -69,9 +69,13 @@ struct rill_workers_stats {
 };
 void rill_workers_stats(struct rill_workers *workers, struct rill_workers_stats *stats);
 
-/* Stops the pool: refuses new jobs, cancels those that wait (their `done` is posted), lets those that run finish,
- * joins. Call it while the loops of all jobs still run, or `done` of a job whose loop refused the post is called on
- * the calling thread. NULL is ignored. */
+/* Ends the pool: refuses new jobs, cancels those that wait (their `done` is posted), lets those that run finish, joins.
+ * The pool stays, so that a late rill_workers_submit() is refused with -ESHUTDOWN and does no harm. Call it while the
+ * loops of all jobs still run, or `done` of a job whose loop refused the post is called on the calling thread. NULL,
+ * and a second call, are no-ops. Thread: one, not a worker. */
+void rill_workers_join(struct rill_workers *workers);
+
+/* rill_workers_join(), then frees the pool. NULL is ignored. */
 void rill_workers_stop(struct rill_workers *workers);
 
 #ifdef __cplusplus

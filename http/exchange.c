@@ -217,7 +217,7 @@ int rill_exchange_work(struct rill_exchange *x, const struct rill_work *work)
             .id = rill_exchange_id(x),
             .work = *work,
         };
-        error = rill_workers_submit(rill_exchange_http(x)->server->workers, &work_job->job);
+        error = rill_workers_submit(rill_loop_workers(rill_exchange_http(x)->loop), &work_job->job);
     }
     if (error < 0) {
         rill_sys_free(work_job);

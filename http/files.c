@@ -181,7 +181,7 @@ static int look(struct rill_file_cache *cache, struct rill_file_entry *entry)
         lookup->has_known = true;
         lookup->known = entry->resource->stamp;
     }
-    int error = rill_workers_submit(cache->http->server->workers, &lookup->job);
+    int error = rill_workers_submit(rill_loop_workers(cache->http->loop), &lookup->job);
     if (error < 0)
         rill_sys_free(lookup);
     else

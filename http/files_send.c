@@ -88,7 +88,7 @@ static void read_ahead(struct rill_exchange *x, struct body *body, uint64_t offs
         .offset = offset,
         .length = length,
     };
-    int error = rill_workers_submit(rill_exchange_http(x)->server->workers, &ahead->job);
+    int error = rill_workers_submit(rill_loop_workers(rill_exchange_http(x)->loop), &ahead->job);
     if (error == 0)
         return;
     rill_file_ref_drop(ahead->file);

@@ -1,17 +1,8 @@
-/* server.c - an HTTP server: puts sessions on a net server's connections, and starts and stops pool and log with it. */
+/* server.c - an HTTP server: puts sessions on a net server's connections, and starts and stops the log with it. */
 #include "rill/http/server.h"
 #include "rill/core/log.h"
 #include "rill/core/sys.h"
 #include "rill/http/session_internal.h"
-
-/* The loops still run, so results on their way from the pool come home. */
-static void on_drained(struct rill_server *net, void *arg)
-{
-    struct rill_http_server *server = arg;
-    (void)net;
-    rill_workers_stop(server->workers);
-    server->workers = NULL;
-}
 
 static void on_reload(struct rill_server *net, void *arg)
 {
@@ -41,16 +32,8 @@ struct rill_http_server *rill_http_server_new(const struct rill_http_server_conf
     if (*error == 0) {
         struct rill_server_config *net = &server->config.net;
         net->on_loop_start = rill_http_loop_start;
-        net->on_drained = on_drained;
         net->on_reload = on_reload;
         server->net = rill_server_new(net, error);
-    }
-    if (*error == 0) {
-        struct rill_workers_config workers = {.threads = server->config.workers,
-                                              .queue_length = server->config.worker_queue};
-        server->workers = rill_workers_start(&workers, error);
-        if (!server->workers)
-            rill_log_error("cannot start %u workers: %s", server->config.workers, strerror(-*error));
     }
     if (*error == 0)
         return server;
@@ -73,16 +56,10 @@ struct rill_server *rill_http_server_net(const struct rill_http_server *server)
     return server->net;
 }
 
-struct rill_workers *rill_http_server_workers(const struct rill_http_server *server)
-{
-    return server->workers;
-}
-
 void rill_http_server_free(struct rill_http_server *server)
 {
     if (!server)
         return;
-    rill_workers_stop(server->workers);
     rill_server_free(server->net);
     rill_line_writer_stop(server->log);
     rill_sys_free(server);

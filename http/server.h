@@ -16,8 +16,8 @@ struct rill_http_server;
 
 /* Zero is the default of every field but `router`. */
 struct rill_http_server_config {
-    /* Addresses, threads, limits of the net server. `handler`, `arg`, `idle_timeout_ms` and the on_... callbacks are
-     * the HTTP server's to fill in. */
+    /* Addresses, threads, limits of the net server; 0 workers: 4. `handler`, `arg`, `idle_timeout_ms` and the on_...
+     * callbacks are the HTTP server's to fill in. */
     struct rill_server_config net;
     struct rill_router *router;       /* outlives the server */
     struct rill_parser_limits limits; /* each 0: as RILL_PARSER_LIMITS_DEFAULT */
@@ -26,8 +26,6 @@ struct rill_http_server_config {
     uint64_t body_timeout_ms;           /* in each such stretch min_body_rate must be kept; 0: 30 s */
     uint32_t min_body_bytes_per_second; /* 0: 500 */
     uint64_t idle_timeout_ms;           /* between requests; 0: 60 s */
-    unsigned workers;                   /* threads of the pool; 0: 4 */
-    unsigned worker_queue;              /* jobs that may wait; 0: 1024 */
     const char *access_log;    /* a path, "-" for standard output, NULL for none; combined format and duration */
     const char *server_header; /* the Server field; NULL: "rill"; "": none */
     /* Called on SIGHUP after the logs were reopened, on the main loop. */
@@ -35,7 +33,7 @@ struct rill_http_server_config {
     void *arg;
 };
 
-/* Opens sockets and log and starts the pool. Returns NULL, having logged why, and sets *ERROR. */
+/* Opens sockets and log, and starts the pool. Returns NULL, having logged why, and sets *ERROR. */
 struct rill_http_server *rill_http_server_new(const struct rill_http_server_config *config, int *error);
 
 /* Serves until stopped; see rill_server_run(). */
@@ -46,9 +44,6 @@ void rill_http_server_stop(struct rill_http_server *server, bool now);
 
 /* The net server below. Thread: any. */
 struct rill_server *rill_http_server_net(const struct rill_http_server *server);
-
-/* The pool. Thread: any. */
-struct rill_workers *rill_http_server_workers(const struct rill_http_server *server);
 
 /* Frees a server that does not run. NULL is ignored. */
 void rill_http_server_free(struct rill_http_server *server);

@@ -100,7 +100,6 @@ struct rill_exchange {
 struct rill_http_server {
     struct rill_http_server_config config;
     struct rill_server *net;
-    struct rill_workers *workers;
     struct rill_line_writer *log;
     char common_prefix[96]; /* the Server field with its CRLF */
     size_t common_prefix_length;

@@ -114,7 +114,7 @@ static void free_closed(struct rill_task *task)
     while ((link = rill_list_pop_front(&net->closed))) {
         struct rill_conn *conn = rill_container_of(link, struct rill_conn, link);
         rill_buf_unref(conn->held);
-        net->server_conns -= conn->config == net->server_config;
+        net->server_conns -= conn->served;
         rill_slab_free(&net->conns, conn->slot);
     }
     if (net->server_conns == 0 && net->on_empty)
@@ -134,8 +134,11 @@ void rill_conn_close(struct rill_conn *conn, enum rill_close_reason reason)
     rill_sys_close(conn->fd); /* last: another thread's accept may get the same number at once */
     conn->fd = -1;
     rill_conn_output_drop(conn);
-    if (conn->config == net->server_config) /* released: who sees it has seen the connection dealt */
+    if (conn->served) { /* released: who sees it has seen the connection dealt */
         __atomic_store_n(&net->closed_total, net->closed_total + 1, __ATOMIC_RELEASE);
+        if (conn->counted)
+            rill_address_counts_release(net->address_counts, &conn->peer);
+    }
     rill_list_remove(&conn->link);
     rill_list_push_back(&net->closed, &conn->link);
     if (!net->closed_deferred) {
@@ -426,7 +429,9 @@ int rill_conn_adopt(struct rill_loop *loop, int fd, const struct rill_ip *peer, 
     conn->readable = conn->writable = true;
     if (peer)
         conn->peer = *peer;
-    net->server_conns += config == net->server_config;
+    conn->served = rill_net_serves(net, config);
+    conn->counted = conn->served && net->address_counts;
+    net->server_conns += conn->served;
     if (config->idle_timeout_ms)
         rill_conn_was_active(conn);
     if (config->handler->on_open && !rill_conn_call(conn, config->handler->on_open))

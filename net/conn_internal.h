@@ -5,6 +5,7 @@
 
 #include "rill/core/list.h"
 #include "rill/core/slab.h"
+#include "rill/net/address_counts_internal.h"
 #include "rill/net/conn.h"
 #include <event2/event.h>
 #include <event2/event_struct.h>
@@ -55,14 +56,22 @@ struct rill_net {
     struct rill_output *free_outputs; /* linked through `first` */
     unsigned free_output_count;
     /* Connections of the server that the loop serves; others, clients for instance, are not the server's to count. */
-    const struct rill_conn_config *server_config; /* what it adopts with; NULL: no server */
-    uint32_t server_conns;                        /* open or closing */
+    const struct rill_conn_config *server_configs; /* what it adopts with, one a listener; NULL: no server */
+    uint32_t server_config_count;
+    struct rill_address_counts *address_counts; /* the server's; NULL: no limit by address */
+    uint32_t server_conns;                      /* open or closing */
     unsigned early_luck; /* how often a new connection's bytes were there already; see read_at_once() */
     unsigned adoptions;
     uint64_t closed_total;       /* ever closed; written by the loop, read by the acceptors */
     void (*on_empty)(void *arg); /* the last of them has gone */
     void *on_empty_arg;
 };
+
+/* Whether connections adopted with CONFIG are those of the server that NET's loop serves. */
+static inline bool rill_net_serves(const struct rill_net *net, const struct rill_conn_config *config)
+{
+    return (uintptr_t)config - (uintptr_t)net->server_configs < net->server_config_count * sizeof *config;
+}
 
 /* LOOP's context, made when first asked for; NULL when memory is lacking. */
 struct rill_net *rill_net_of(struct rill_loop *loop);
@@ -97,6 +106,8 @@ struct rill_conn {
     bool linger : 1;
     bool above_high : 1; /* output passed the high watermark and has not come down yet */
     bool drain_wanted : 1;
+    bool served : 1;    /* one of the server's, for good, whoever's handler it has by now */
+    bool counted : 1;   /* by net->address_counts, under `peer` */
     bool redeliver : 1; /* show `held` again although nothing new has come */
 };
 

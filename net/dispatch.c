@@ -23,7 +23,8 @@ static void count(uint64_t *counter)
 /* Another thread's counters may be a moment old, so with RILL_ACCEPT_REUSEPORT the limit can be passed by a batch. */
 static unsigned room(void *arg)
 {
-    const struct rill_server *server = arg;
+    const struct server_listener *listener = arg;
+    const struct rill_server *server = listener->server;
     uint64_t open = 0;
     for (unsigned i = 0; i < server->loop_count; i++)
         open += open_connections(&server->loops[i]);
@@ -47,10 +48,11 @@ static struct server_loop *choose(struct rill_server *server)
     return chosen;
 }
 
-static void adopt(struct server_loop *sl, int fd, const struct rill_ip *peer)
+static void adopt(struct server_loop *sl, unsigned listener, int fd, const struct rill_ip *peer)
 {
-    int error = rill_conn_adopt(sl->loop, fd, peer, &sl->server->conn_config);
+    int error = rill_conn_adopt(sl->loop, fd, peer, &sl->server->conn_configs[listener]);
     if (error < 0) {
+        rill_address_counts_release(sl->server->address_counts, peer);
         /* It never became a connection, so nothing will count it as closed. */
         __atomic_store_n(&sl->net->closed_total, sl->net->closed_total + 1, __ATOMIC_RELEASE);
         rill_log_warn("a connection is dropped: %s", strerror(-error));
@@ -62,15 +64,31 @@ static void adopt_batch(struct rill_task *task)
 {
     struct handoff *handoff = rill_container_of(task, struct handoff, task);
     for (unsigned i = 0; i < handoff->count; i++)
-        adopt(handoff->to, handoff->accepted[i].fd, &handoff->accepted[i].peer);
+        adopt(handoff->to, handoff->accepted[i].listener, handoff->accepted[i].fd, &handoff->accepted[i].peer);
     rill_sys_free(handoff);
+}
+
+/* A socket that was accepted is dropped before it became a connection. */
+static void drop(struct rill_server *server, int fd, const struct rill_ip *peer)
+{
+    rill_address_counts_release(server->address_counts, peer);
+    rill_sys_close(fd);
 }
 
 static void drop_batch(struct handoff *handoff)
 {
     for (unsigned i = 0; i < handoff->count; i++)
-        rill_sys_close(handoff->accepted[i].fd);
+        drop(handoff->to->server, handoff->accepted[i].fd, &handoff->accepted[i].peer);
     rill_sys_free(handoff);
+}
+
+/* Whether one more connection from PEER is welcome; it is counted then. */
+static bool admit(struct rill_server *server, const struct rill_ip *peer)
+{
+    if (RILL_LIKELY(!server->address_counts) || rill_address_counts_take(server->address_counts, peer))
+        return true;
+    __atomic_fetch_add(&server->refused, 1, __ATOMIC_RELAXED);
+    return false;
 }
 
 static void post_pending(struct server_loop *sl)
@@ -83,25 +101,19 @@ static void post_pending(struct server_loop *sl)
 
 static void on_main_batch_end(void *arg)
 {
-    struct rill_server *server = arg;
+    const struct server_listener *from = arg;
+    struct rill_server *server = from->server;
     for (unsigned i = 0; i < server->loop_count; i++)
         post_pending(&server->loops[i]);
 }
 
-static void on_main_accept(void *arg, int fd, const struct rill_ip *peer)
+static void hand_over(struct server_loop *sl, unsigned listener, int fd, const struct rill_ip *peer)
 {
-    struct rill_server *server = arg;
-    struct server_loop *sl = choose(server);
-    if (sl->loop == server->main_loop) {
-        count(&sl->dealt);
-        adopt(sl, fd, peer);
-        return;
-    }
     if (!sl->pending) {
         sl->pending = rill_sys_malloc(sizeof *sl->pending);
         if (!sl->pending) {
             rill_log_warn("a connection is dropped: %s", strerror(ENOMEM));
-            rill_sys_close(fd);
+            drop(sl->server, fd, peer);
             return;
         }
         sl->pending->task.run = adopt_batch;
@@ -109,57 +121,64 @@ static void on_main_accept(void *arg, int fd, const struct rill_ip *peer)
         sl->pending->count = 0;
     }
     sl->pending->accepted[sl->pending->count].fd = fd;
+    sl->pending->accepted[sl->pending->count].listener = listener;
     sl->pending->accepted[sl->pending->count++].peer = *peer;
     count(&sl->dealt);
     if (sl->pending->count == HANDOFF_CONNECTIONS)
         post_pending(sl);
 }
 
-static void on_loop_accept(void *arg, int fd, const struct rill_ip *peer)
+static void on_main_accept(void *arg, int fd, const struct rill_ip *peer)
 {
-    struct server_loop *sl = arg;
-    count(&sl->accepted);
-    adopt(sl, fd, peer);
+    const struct server_listener *from = arg;
+    struct rill_server *server = from->server;
+    if (!admit(server, peer)) {
+        rill_sys_close(fd);
+        return;
+    }
+    struct server_loop *sl = choose(server);
+    if (sl->loop == server->main_loop) {
+        count(&sl->dealt);
+        adopt(sl, from->number, fd, peer);
+    } else {
+        hand_over(sl, from->number, fd, peer);
+    }
 }
 
-static unsigned loop_room(void *arg)
+static void on_loop_accept(void *arg, int fd, const struct rill_ip *peer)
 {
-    const struct server_loop *sl = arg;
-    return room(sl->server);
+    const struct server_listener *from = arg;
+    if (!admit(from->server, peer)) {
+        rill_sys_close(fd);
+        return;
+    }
+    count(&from->to->accepted);
+    adopt(from->to, from->number, fd, peer);
 }
 
 bool rill_server_listens_per_loop(const struct rill_server *server, unsigned i)
 {
     return server->config.accept == RILL_ACCEPT_REUSEPORT && server->config.threads > 0 &&
-           server->addrs[i].socket.any.sa_family != AF_UNIX; /* the kernel does not balance those */
+           server->addresses[i].fd < 0 &&                             /* an inherited one there is only once */
+           server->addresses[i].addr.socket.any.sa_family != AF_UNIX; /* the kernel does not balance those */
 }
 
-int rill_server_open_main_listeners(struct rill_server *server)
+int rill_server_open_listeners(struct rill_loop *loop, struct server_listener *listeners, unsigned number)
 {
-    const struct rill_listener_handler handler = {
-        .on_accept = on_main_accept, .on_batch_end = on_main_batch_end, .room = room, .arg = server};
     int error = 0;
-    for (unsigned i = 0; i < server->listener_count; i++) {
-        if (server->listen_fds[i] < 0)
+    for (unsigned i = 0; i < number; i++) {
+        struct server_listener *place = &listeners[i];
+        struct rill_listener_handler handler = {
+            .on_accept = on_main_accept, .on_batch_end = on_main_batch_end, .room = room, .arg = place};
+        if (place->to) {
+            handler.on_accept = on_loop_accept;
+            handler.on_batch_end = NULL;
+        }
+        if (place->fd < 0)
             continue;
-        server->listeners[i] = rill_listener_new(server->main_loop, server->listen_fds[i], &handler, &error);
-        server->listen_fds[i] = -1;
-        if (!server->listeners[i])
-            return error;
-    }
-    return 0;
-}
-
-int rill_server_open_loop_listeners(struct server_loop *sl)
-{
-    const struct rill_listener_handler handler = {.on_accept = on_loop_accept, .room = loop_room, .arg = sl};
-    int error = 0;
-    for (unsigned i = 0; i < sl->server->listener_count; i++) {
-        if (sl->listen_fds[i] < 0)
-            continue;
-        sl->listeners[i] = rill_listener_new(sl->loop, sl->listen_fds[i], &handler, &error);
-        sl->listen_fds[i] = -1;
-        if (!sl->listeners[i])
+        place->listener = rill_listener_new(loop, place->fd, &handler, &error);
+        place->fd = -1;
+        if (!place->listener)
             return error;
     }
     return 0;

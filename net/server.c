@@ -59,6 +59,8 @@ static void on_empty(void *arg)
 static void stop_one(struct rill_conn *conn, void *arg)
 {
     (void)arg;
+    if (!conn->served)
+        return;
     const struct rill_conn_handler *handler = conn->config->handler;
     if (handler->on_stop)
         handler->on_stop(conn);
@@ -71,11 +73,11 @@ static void drain_loop(struct rill_task *task)
 {
     struct server_loop *sl = rill_container_of(task, struct server_loop, drain_task);
     for (unsigned i = 0; i < sl->server->listener_count; i++) {
-        rill_listener_close(sl->listeners[i]);
-        sl->listeners[i] = NULL;
+        rill_listener_close(sl->listeners[i].listener);
+        sl->listeners[i].listener = NULL;
     }
     sl->draining = true;
-    rill_conn_each(sl->loop, &sl->server->conn_config, stop_one, NULL);
+    rill_conn_each(sl->loop, NULL, stop_one, NULL);
     if (!sl->net || sl->net->server_conns == 0)
         on_empty(sl);
 }
@@ -83,13 +85,14 @@ static void drain_loop(struct rill_task *task)
 static void close_one(struct rill_conn *conn, void *arg)
 {
     (void)arg;
-    rill_conn_close(conn, RILL_CLOSE_STOPPED);
+    if (conn->served)
+        rill_conn_close(conn, RILL_CLOSE_STOPPED);
 }
 
 static void close_loop(struct rill_task *task)
 {
     struct server_loop *sl = rill_container_of(task, struct server_loop, close_task);
-    rill_conn_each(sl->loop, &sl->server->conn_config, close_one, NULL);
+    rill_conn_each(sl->loop, NULL, close_one, NULL);
 }
 
 static void end_loop(struct rill_task *task)
@@ -109,6 +112,7 @@ static void stop_loops(struct rill_server *server)
     rill_loop_disarm(server->main_loop, &server->drain_timer);
     if (server->config.on_drained)
         server->config.on_drained(server, server->config.arg);
+    rill_workers_join(server->workers); /* the loops still run, so results on their way come home */
     for (unsigned k = 0; k < server->loop_count; k++)
         order(&server->loops[k], &server->loops[k].end_task, end_loop);
     rill_loop_stop(server->main_loop);
@@ -137,12 +141,12 @@ static void drain(struct rill_server *server)
     set_state(server, SERVER_DRAINING);
     rill_log_info("%s: draining", server->name);
     for (unsigned i = 0; i < server->listener_count; i++) {
-        if (!server->listeners[i])
+        if (!server->listeners[i].listener)
             continue;
         /* The file goes first: once nobody listens, a new server may have put one of its own there. */
-        rill_server_remove_socket_file(&server->addrs[i]);
-        rill_listener_close(server->listeners[i]);
-        server->listeners[i] = NULL;
+        rill_server_remove_socket_file(&server->addresses[i]);
+        rill_listener_close(server->listeners[i].listener);
+        server->listeners[i].listener = NULL;
     }
     server->waiting_for = server->loop_count;
     uint64_t timeout_ms = server->config.drain_timeout_ms ? server->config.drain_timeout_ms : DRAIN_TIMEOUT_MS;
@@ -266,7 +270,7 @@ static void on_listening(struct rill_task *task)
         return;
     for (unsigned i = 0; i < server->listener_count && server->error == 0; i++) {
         char text[RILL_ADDR_TEXT];
-        rill_addr_format(&server->addrs[i], text);
+        rill_addr_format(&server->addresses[i].addr, text);
         rill_log_info("%s: listening on %s", server->name, text);
     }
     end_start(server);
@@ -275,7 +279,7 @@ static void on_listening(struct rill_task *task)
 static void listen_on_loop(struct rill_task *task)
 {
     struct server_loop *sl = rill_container_of(task, struct server_loop, start_task);
-    sl->start_error = rill_server_open_loop_listeners(sl);
+    sl->start_error = rill_server_open_listeners(sl->loop, sl->listeners, sl->server->listener_count);
     report(sl, on_listening);
 }
 
@@ -287,7 +291,7 @@ static void on_prepared(struct rill_task *task)
     if (!all_reported(sl))
         return;
     if (server->error == 0 && !server->stop_wanted)
-        server->error = rill_server_open_main_listeners(server);
+        server->error = rill_server_open_listeners(server->main_loop, server->listeners, server->listener_count);
     if (server->error < 0 || server->stop_wanted) {
         end_start(server);
         return;
@@ -303,7 +307,10 @@ static void prepare_loop(struct rill_task *task)
     const struct rill_server_config *config = &sl->server->config;
     sl->net = rill_net_of(sl->loop);
     if (sl->net) {
-        sl->net->server_config = &sl->server->conn_config;
+        sl->net->server_configs = sl->server->conn_configs;
+        sl->net->server_config_count = sl->server->listener_count;
+        sl->net->address_counts = sl->server->address_counts;
+        rill_loop_set_workers(sl->loop, sl->server->workers);
         sl->net->on_empty = on_empty;
         sl->net->on_empty_arg = sl;
         sl->start_error = config->on_loop_start ? config->on_loop_start(sl->loop, config->arg) : 0;

@@ -7,6 +7,7 @@
 #define RILL_NET_SERVER_H
 
 #include "rill/core/loop.h"
+#include "rill/core/workers.h"
 #include "rill/net/conn.h"
 
 #ifdef __cplusplus
@@ -27,17 +28,41 @@ int rill_accept_mode_parse(const char *text, enum rill_accept_mode *mode);
 
 #define RILL_SERVER_MAX_LISTENERS 32
 
-/* Zero is the default of every field but `handler`. */
+/* One address to listen on, and what is spoken there. */
+struct rill_listen {
+    const char *address;                     /* see rill_listen_parse() */
+    const struct rill_conn_handler *handler; /* NULL: the server's, with the server's `arg` */
+    void *arg;                               /* rill_conn_arg() */
+};
+
+/* What the text of an address to listen on says. */
+struct rill_listen_address {
+    struct rill_addr addr;
+    int fd;   /* inherited, listening already; -1: to be opened */
+    int mode; /* of a Unix socket's file; -1: what the umask leaves */
+};
+
+/* Reads what rill_addr_parse() reads, and "unix:/PATH,mode=660" (octal), and "fd:N", a listening stream socket that the
+ * program was started with (systemd's socket activation begins with fd:3). Returns 0, or -EINVAL with *WHY set as
+ * there. Thread: any. */
+int rill_listen_parse(const char *text, struct rill_listen_address *address, const char **why);
+
+/* Zero is the default of every field; `handler` may be NULL only when every listener has one. */
 struct rill_server_config {
-    const char *name;                               /* in logs; NULL: "rill" */
-    const char *listen;                             /* one address, see rill_addr_parse() ... */
-    const char *listens[RILL_SERVER_MAX_LISTENERS]; /* ... and further ones, up to the first NULL */
-    int threads;                                    /* sub-reactors; 0: all is done by the main reactor */
+    const char *name;   /* in logs; NULL: "rill" */
+    const char *listen; /* one address, for the server's handler ... */
+    struct rill_listen
+        listens[RILL_SERVER_MAX_LISTENERS]; /* ... and further ones, up to the first without an address */
+    int threads;                            /* sub-reactors; 0: all is done by the main reactor */
     enum rill_accept_mode accept;
     enum rill_backend backend;
-    bool pin;                  /* bind loops to CPUs */
-    int backlog;               /* of listen(2); 0: the system's limit */
-    unsigned max_connections;  /* of this server's; accepting pauses at so many; 0: what the descriptor limit allows */
+    bool pin;                 /* bind loops to CPUs */
+    int backlog;              /* of listen(2); 0: the system's limit */
+    unsigned max_connections; /* of this server's; accepting pauses at so many; 0: what the descriptor limit allows */
+    /* From one IPv4 address or one IPv6 /64, of this server's; more are closed unheard; 0: no limit. */
+    unsigned max_connections_per_address;
+    unsigned workers;          /* threads of the pool, rill_loop_workers() of every loop; 0: no pool */
+    unsigned worker_queue;     /* jobs that may wait for one; 0: 1024 */
     uint64_t drain_timeout_ms; /* 0: 10 s */
     /* TCP_DEFER_ACCEPT, for protocols in which the client speaks first: the kernel keeps a connection until its first
      * byte has come, or for about a second. It spares short connections a quarter of their CPU time; the price is
@@ -56,7 +81,8 @@ struct rill_server_config {
     /* Called on each loop that on_loop_start succeeded on, when it has closed its last connection for good, before it
      * ends. */
     void (*on_loop_stop)(struct rill_loop *loop, void *arg);
-    /* All connections have ended and the loops still run, on the main loop: the time to stop what posts to them. */
+    /* All connections have ended and the loops still run, on the main loop: the time to stop what posts to them. The
+     * server's own pool is stopped next. */
     void (*on_drained)(struct rill_server *server, void *arg);
     /* SIGHUP, on the main loop. */
     void (*on_reload)(struct rill_server *server, void *arg);
@@ -83,6 +109,13 @@ void rill_server_stop(struct rill_server *server, bool now);
 
 /* Whether the server is draining. Thread: any. */
 bool rill_server_is_stopping(const struct rill_server *server);
+
+/* Connections refused so far because of max_connections_per_address. Thread: any. */
+uint64_t rill_server_refused(const struct rill_server *server);
+
+/* The pool; NULL when none was asked for. It refuses jobs once all connections have ended, and goes with
+ * rill_server_free(). Thread: any. */
+struct rill_workers *rill_server_workers(const struct rill_server *server);
 
 /* The loop that accepts. Thread: any. */
 struct rill_loop *rill_server_main_loop(const struct rill_server *server);

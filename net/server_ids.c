@@ -19,7 +19,17 @@ struct rill_loop *rill_server_loop(const struct rill_server *server, unsigned i)
 
 unsigned rill_server_port(const struct rill_server *server, unsigned i)
 {
-    return i < server->listener_count ? rill_ip_of(&server->addrs[i]).port : 0;
+    return i < server->listener_count ? rill_ip_of(&server->addresses[i].addr).port : 0;
+}
+
+uint64_t rill_server_refused(const struct rill_server *server)
+{
+    return __atomic_load_n(&server->refused, __ATOMIC_RELAXED);
+}
+
+struct rill_workers *rill_server_workers(const struct rill_server *server)
+{
+    return server->workers;
 }
 
 /* An order to one connection, on its way to its loop. */

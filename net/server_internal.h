@@ -4,6 +4,8 @@
 #define RILL_NET_SERVER_INTERNAL_H
 
 #include "rill/core/loop_group.h"
+#include "rill/core/workers.h"
+#include "rill/net/address_counts_internal.h"
 #include "rill/net/conn_internal.h"
 #include "rill/net/listener.h"
 #include "rill/net/server.h"
@@ -18,8 +20,18 @@ struct handoff {
     unsigned count;
     struct {
         int fd;
+        unsigned listener; /* its number, which says what is spoken */
         struct rill_ip peer;
     } accepted[HANDOFF_CONNECTIONS];
+};
+
+/* One listening socket, on the main loop or on one that serves. */
+struct server_listener {
+    struct rill_server *server;
+    struct server_loop *to;         /* who gets what it accepts; NULL: whoever's turn it is */
+    unsigned number;                /* of its address and its configuration */
+    int fd;                         /* opened, until it accepts; -1: none */
+    struct rill_listener *listener; /* while it accepts */
 };
 
 /* What the server keeps for each loop that serves. */
@@ -28,8 +40,7 @@ struct server_loop {
     struct rill_loop *loop;
     struct rill_net *net;
     struct handoff *pending;                                       /* the main loop's: gathered in this batch */
-    struct rill_listener *listeners[RILL_SERVER_MAX_LISTENERS];    /* the loop's own, with RILL_ACCEPT_REUSEPORT */
-    int listen_fds[RILL_SERVER_MAX_LISTENERS];                     /* opened for it, until it runs; -1: none */
+    struct server_listener listeners[RILL_SERVER_MAX_LISTENERS];   /* the loop's own, with RILL_ACCEPT_REUSEPORT */
     struct rill_task start_task, drain_task, close_task, end_task; /* main loop to this loop */
     struct rill_task report_task;                                  /* this loop to the main loop */
     bool started, draining, drained;                               /* this loop's */
@@ -59,19 +70,21 @@ struct stop_request {
 
 struct rill_server {
     struct rill_server_config config;
-    struct rill_conn_config conn_config;
+    struct rill_conn_config conn_configs[RILL_SERVER_MAX_LISTENERS]; /* one a listener */
     const char *name;
     struct rill_loop *main_loop;
     struct rill_loop_group *group; /* NULL without sub-reactors, and before it runs */
     struct server_loop *loops;     /* loop_count of them */
     unsigned loop_count;
     unsigned next_loop; /* round-robin: the main loop's */
-    struct rill_addr addrs[RILL_SERVER_MAX_LISTENERS];
-    int listen_fds[RILL_SERVER_MAX_LISTENERS]; /* until the main loop runs; -1: none */
-    struct rill_listener *listeners[RILL_SERVER_MAX_LISTENERS];
+    struct rill_listen_address addresses[RILL_SERVER_MAX_LISTENERS];
+    struct server_listener listeners[RILL_SERVER_MAX_LISTENERS]; /* the main loop's */
     unsigned listener_count;
     unsigned max_connections;
-    int state; /* enum server_state; written by the main loop's thread, read by any */
+    uint64_t refused;                           /* by address; atomic: any that accepts */
+    struct rill_address_counts *address_counts; /* NULL: no limit by address */
+    struct rill_workers *workers;               /* NULL: none */
+    int state;                                  /* enum server_state; written by the main loop's thread, read by any */
     int error;
     struct stop_request want_drain, want_close;
     bool stop_wanted, stop_now; /* asked for while starting; the main loop's */
@@ -88,16 +101,13 @@ static inline enum server_state rill_server_state(const struct rill_server *serv
 
 /* server_new.c */
 
-/* Removes the file of a Unix socket; nothing for other addresses. */
-void rill_server_remove_socket_file(const struct rill_addr *addr);
+/* Removes the file of a Unix socket that was opened here; nothing for other addresses. */
+void rill_server_remove_socket_file(const struct rill_listen_address *address);
 
 /* dispatch.c */
 
-/* Starts accepting on the main loop's listeners (all of them unless the mode is reuseport). */
-int rill_server_open_main_listeners(struct rill_server *server);
-
-/* Starts accepting on the loop's own listeners. On the loop's thread. */
-int rill_server_open_loop_listeners(struct server_loop *sl);
+/* Starts accepting on those of NUMBER LISTENERS that are open, on LOOP. On its thread. */
+int rill_server_open_listeners(struct rill_loop *loop, struct server_listener *listeners, unsigned number);
 
 /* Whether listener I is opened once a loop. */
 bool rill_server_listens_per_loop(const struct rill_server *server, unsigned i);

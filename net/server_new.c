@@ -20,10 +20,10 @@ int rill_accept_mode_parse(const char *text, enum rill_accept_mode *mode)
     return -EINVAL;
 }
 
-void rill_server_remove_socket_file(const struct rill_addr *addr)
+void rill_server_remove_socket_file(const struct rill_listen_address *address)
 {
-    if (addr->socket.any.sa_family == AF_UNIX)
-        rill_sys_unlink(addr->socket.local.sun_path);
+    if (address->addr.socket.any.sa_family == AF_UNIX && address->fd < 0)
+        rill_sys_unlink(address->addr.socket.local.sun_path);
 }
 
 static const char *advice(int error, const struct rill_addr *addr)
@@ -46,49 +46,86 @@ static const char *advice(int error, const struct rill_addr *addr)
     }
 }
 
+static int cannot_listen(const struct rill_server *server, const struct rill_listen_address *address, int error)
+{
+    char text[RILL_ADDR_TEXT];
+    rill_addr_format(&address->addr, text);
+    rill_log_error("%s: cannot listen on %s: %s; %s", server->name, text, strerror(-error),
+                   advice(error, &address->addr));
+    return error;
+}
+
+static int inherit(struct rill_server *server, unsigned i)
+{
+    struct rill_listen_address *address = &server->addresses[i];
+    int error = rill_sock_inherit(address->fd, &address->addr);
+    if (error == 0)
+        server->listeners[i].fd = address->fd;
+    else
+        rill_log_error("%s: cannot listen on descriptor %d: %s; it has to be a stream socket that listens already",
+                       server->name, address->fd, strerror(-error));
+    return error;
+}
+
 static int open_sockets(struct rill_server *server, unsigned i)
 {
+    struct rill_listen_address *address = &server->addresses[i];
     bool per_loop = rill_server_listens_per_loop(server, i);
-    struct rill_sock_listen_options options = {
-        .backlog = server->config.backlog, .reuse_port = per_loop, .defer_accept = server->config.defer_accept};
+    struct rill_sock_listen_options options = {.backlog = server->config.backlog,
+                                               .reuse_port = per_loop,
+                                               .defer_accept = server->config.defer_accept,
+                                               .mode = address->mode};
+    if (address->fd >= 0)
+        return inherit(server, i);
     for (unsigned k = 0; k < (per_loop ? server->loop_count : 1); k++) {
-        int fd = rill_sock_listen(&server->addrs[i], &options);
-        if (fd < 0) {
-            char text[RILL_ADDR_TEXT];
-            rill_addr_format(&server->addrs[i], text);
-            rill_log_error("%s: cannot listen on %s: %s; %s", server->name, text, strerror(-fd),
-                           advice(fd, &server->addrs[i]));
-            return fd;
-        }
+        int fd = rill_sock_listen(&address->addr, &options);
+        if (fd < 0)
+            return cannot_listen(server, address, fd);
         if (per_loop)
-            server->loops[k].listen_fds[i] = fd;
+            server->loops[k].listeners[i].fd = fd;
         else
-            server->listen_fds[i] = fd;
+            server->listeners[i].fd = fd;
     }
     return 0;
 }
 
-static int add_listener(struct rill_server *server, const char *text)
+static int add_listener(struct rill_server *server, const struct rill_listen *listen)
 {
+    const struct rill_server_config *config = &server->config;
+    unsigned i = server->listener_count;
     const char *why = "";
-    if (server->listener_count == RILL_SERVER_MAX_LISTENERS) {
+    if (i == RILL_SERVER_MAX_LISTENERS) {
         rill_log_error("%s: cannot listen on more than %d addresses", server->name, RILL_SERVER_MAX_LISTENERS);
         return -EINVAL;
     }
-    int error = rill_addr_parse(text, &server->addrs[server->listener_count], &why);
+    if (!listen->handler && !config->handler) {
+        rill_log_error("%s: a handler is wanted for what listens on \"%s\"", server->name, listen->address);
+        return -EINVAL;
+    }
+    int error = rill_listen_parse(listen->address, &server->addresses[i], &why);
     if (error < 0) {
-        rill_log_error("%s: cannot listen on \"%s\": %s", server->name, text, why);
+        rill_log_error("%s: cannot listen on \"%s\": %s", server->name, listen->address, why);
         return error;
     }
-    return open_sockets(server, server->listener_count++);
+    server->conn_configs[i] = (struct rill_conn_config){
+        .handler = listen->handler ? listen->handler : config->handler,
+        .arg = listen->handler ? listen->arg : config->arg,
+        .idle_timeout_ms = config->idle_timeout_ms,
+        .write_timeout_ms = config->write_timeout_ms,
+        .high_watermark = config->high_watermark,
+        .low_watermark = config->low_watermark,
+        .max_input_bytes = config->max_input_bytes,
+    };
+    server->listener_count++;
+    return open_sockets(server, i);
 }
 
 static int open_listeners(struct rill_server *server)
 {
     const struct rill_server_config *config = &server->config;
-    int error = config->listen ? add_listener(server, config->listen) : 0;
-    for (unsigned i = 0; error == 0 && i < RILL_SERVER_MAX_LISTENERS && config->listens[i]; i++)
-        error = add_listener(server, config->listens[i]);
+    int error = config->listen ? add_listener(server, &(struct rill_listen){.address = config->listen}) : 0;
+    for (unsigned i = 0; error == 0 && i < RILL_SERVER_MAX_LISTENERS && config->listens[i].address; i++)
+        error = add_listener(server, &config->listens[i]);
     if (error == 0 && server->listener_count == 0) {
         rill_log_error("%s: an address to listen on is wanted", server->name);
         error = -EINVAL;
@@ -114,23 +151,20 @@ static void raise_descriptor_limit(void)
     }
 }
 
+/* Nobody's listeners: I-th of LISTENERS will be of the I-th address. */
+static void prepare_listeners(struct rill_server *server, struct server_loop *to, struct server_listener *listeners)
+{
+    for (unsigned i = 0; i < RILL_SERVER_MAX_LISTENERS; i++)
+        listeners[i] = (struct server_listener){.server = server, .to = to, .number = i, .fd = -1};
+}
+
 static int fill_in(struct rill_server *server, const struct rill_server_config *config)
 {
     server->config = *config;
     server->name = config->name ? config->name : "rill";
-    server->conn_config = (struct rill_conn_config){
-        .handler = config->handler,
-        .arg = config->arg,
-        .idle_timeout_ms = config->idle_timeout_ms,
-        .write_timeout_ms = config->write_timeout_ms,
-        .high_watermark = config->high_watermark,
-        .low_watermark = config->low_watermark,
-        .max_input_bytes = config->max_input_bytes,
-    };
-    for (unsigned i = 0; i < RILL_SERVER_MAX_LISTENERS; i++)
-        server->listen_fds[i] = -1;
-    if (!config->handler || config->threads < 0 || config->threads >= RILL_LOOP_MAX) {
-        rill_log_error("%s: a handler and 0 to %d threads are wanted", server->name, RILL_LOOP_MAX - 1);
+    prepare_listeners(server, NULL, server->listeners);
+    if (config->threads < 0 || config->threads >= RILL_LOOP_MAX) {
+        rill_log_error("%s: 0 to %d threads are wanted, not %d", server->name, RILL_LOOP_MAX - 1, config->threads);
         return -EINVAL;
     }
     server->loop_count = config->threads > 0 ? (unsigned)config->threads : 1;
@@ -143,10 +177,30 @@ static int fill_in(struct rill_server *server, const struct rill_server_config *
     }
     for (unsigned k = 0; k < server->loop_count; k++) {
         server->loops[k].server = server;
-        for (unsigned i = 0; i < RILL_SERVER_MAX_LISTENERS; i++)
-            server->loops[k].listen_fds[i] = -1;
+        prepare_listeners(server, &server->loops[k], server->loops[k].listeners);
+    }
+    if (config->max_connections_per_address) {
+        server->address_counts = rill_address_counts_new(config->max_connections_per_address);
+        if (!server->address_counts) {
+            rill_log_error("%s: no memory to count connections by address", server->name);
+            return -ENOMEM;
+        }
     }
     return 0;
+}
+
+static int start_workers(struct rill_server *server)
+{
+    const struct rill_server_config *config = &server->config;
+    struct rill_workers_config workers = {.threads = config->workers,
+                                          .queue_length = config->worker_queue ? config->worker_queue : 1024};
+    int error = 0;
+    if (config->workers == 0)
+        return 0;
+    server->workers = rill_workers_start(&workers, &error);
+    if (!server->workers)
+        rill_log_error("%s: cannot start %u workers: %s", server->name, config->workers, strerror(-error));
+    return error;
 }
 
 struct rill_server *rill_server_new(const struct rill_server_config *config, int *error)
@@ -164,21 +218,27 @@ struct rill_server *rill_server_new(const struct rill_server_config *config, int
     if (*error == 0)
         *error = open_listeners(server);
     if (*error == 0)
+        *error = start_workers(server);
+    if (*error == 0)
         return server;
     rill_server_free(server);
     return NULL;
 }
 
+static void close_socket(struct rill_server *server, struct server_listener *listener)
+{
+    if (listener->fd < 0)
+        return;
+    rill_server_remove_socket_file(&server->addresses[listener->number]);
+    rill_sys_close(listener->fd);
+}
+
 static void close_sockets(struct rill_server *server)
 {
     for (unsigned i = 0; i < server->listener_count; i++) {
-        if (server->listen_fds[i] >= 0) {
-            rill_server_remove_socket_file(&server->addrs[i]);
-            rill_sys_close(server->listen_fds[i]);
-        }
+        close_socket(server, &server->listeners[i]);
         for (unsigned k = 0; k < server->loop_count; k++)
-            if (server->loops[k].listen_fds[i] >= 0)
-                rill_sys_close(server->loops[k].listen_fds[i]);
+            close_socket(server, &server->loops[k].listeners[i]);
     }
 }
 
@@ -188,8 +248,10 @@ void rill_server_free(struct rill_server *server)
         return;
     if (server->loops)
         close_sockets(server);
+    rill_workers_stop(server->workers);
     rill_loop_group_stop(server->group);
     rill_loop_free(server->main_loop);
+    rill_address_counts_free(server->address_counts);
     rill_sys_free(server->loops);
     rill_sys_free(server);
 }

@@ -35,6 +35,28 @@ static int set_options(int fd, int family, const struct rill_sock_listen_options
     return 0;
 }
 
+/* From a socket to one that listens. Of a Unix socket nothing is left when it fails. */
+static int bind_and_listen(int fd, const struct rill_addr *addr, const struct rill_sock_listen_options *options)
+{
+    bool local = addr->socket.any.sa_family == AF_UNIX;
+    if (rill_sys_bind(fd, &addr->socket.any, addr->length) < 0)
+        return -errno;
+    /* Nobody can connect before listen(2), so nobody gets in before the mode is what was asked for. */
+    if ((!local || options->mode < 0 || rill_sys_chmod(addr->socket.local.sun_path, (mode_t)options->mode) == 0) &&
+        rill_sys_listen(fd, options->backlog ? options->backlog : SOMAXCONN) == 0)
+        return 0;
+    int error = -errno;
+    if (local)
+        rill_sys_unlink(addr->socket.local.sun_path);
+    return error;
+}
+
+static int tell_address(int fd, struct rill_addr *addr)
+{
+    addr->length = sizeof addr->socket;
+    return rill_sys_getsockname(fd, &addr->socket.any, &addr->length) < 0 ? -errno : 0;
+}
+
 int rill_sock_listen(struct rill_addr *addr, const struct rill_sock_listen_options *options)
 {
     int family = addr->socket.any.sa_family;
@@ -44,23 +66,32 @@ int rill_sock_listen(struct rill_addr *addr, const struct rill_sock_listen_optio
     if (family == AF_UNIX)
         remove_stale(addr);
     int error = set_options(fd, family, options);
-    if (error == 0 && rill_sys_bind(fd, &addr->socket.any, addr->length) < 0)
-        error = -errno;
-    if (error == 0 && rill_sys_listen(fd, options->backlog ? options->backlog : SOMAXCONN) < 0) {
-        error = -errno;
-        if (family == AF_UNIX)
-            rill_sys_unlink(addr->socket.local.sun_path);
-    }
-    if (error == 0 && family != AF_UNIX) {
-        socklen_t length = sizeof addr->socket;
-        if (rill_sys_getsockname(fd, &addr->socket.any, &length) < 0)
-            error = -errno;
-    }
+    if (error == 0)
+        error = bind_and_listen(fd, addr, options);
+    if (error == 0 && family != AF_UNIX)
+        error = tell_address(fd, addr);
     if (error < 0) {
         rill_sys_close(fd);
         return error;
     }
     return fd;
+}
+
+int rill_sock_inherit(int fd, struct rill_addr *addr)
+{
+    int listening = 0, type = 0, on = 1;
+    socklen_t length = sizeof listening, type_length = sizeof type;
+    if (rill_sys_getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &length) < 0 ||
+        rill_sys_getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_length) < 0)
+        return -errno;
+    if (!listening || type != SOCK_STREAM)
+        return -EINVAL;
+    int error = tell_address(fd, addr);
+    if (error == 0 && rill_sys_set_nonblocking(fd) < 0)
+        error = -errno;
+    if (error == 0 && addr->socket.any.sa_family != AF_UNIX)
+        rill_sys_setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* a favour, not a need */
+    return error;
 }
 
 int rill_sock_accept(int listen_fd, struct rill_ip *peer)

@@ -8,11 +8,16 @@ struct rill_sock_listen_options {
     int backlog;       /* 0: SOMAXCONN */
     bool reuse_port;   /* SO_REUSEPORT */
     bool defer_accept; /* TCP_DEFER_ACCEPT */
+    int mode;          /* of a Unix socket's file; -1: what the umask leaves */
 };
 
 /* Opens a non-blocking listening socket at ADDR, whose port becomes the real one. A Unix socket's file that nobody
  * listens on any more is removed first. Returns the descriptor or a negative errno. */
 int rill_sock_listen(struct rill_addr *addr, const struct rill_sock_listen_options *options);
+
+/* Makes FD, inherited, one that a listener can use, and tells its ADDR. Returns 0, or -ENOTSOCK, -EINVAL when it is not
+ * a listening stream socket, or another negative errno. */
+int rill_sock_inherit(int fd, struct rill_addr *addr);
 
 /* Accepts one connection, non-blocking. Returns its descriptor or a negative errno, -EAGAIN when none waits. */
 int rill_sock_accept(int listen_fd, struct rill_ip *peer);

@@ -98,7 +98,7 @@ static void step(struct run *run, uint8_t what)
         fake_sys.now_ms += (uint64_t)1 << how;
         break;
     case 5:
-        fake_workers_end_one(run->web.server.workers, outcomes[how % 3]);
+        fake_workers_end_one(run->web.workers, outcomes[how % 3]);
         break;
     case 6:
         run->peer.stalled = true;
@@ -227,7 +227,7 @@ static void pass(struct run *run, unsigned steps, unsigned step_ms)
         fake_sys.now_ms += step_ms;
         do {
             received = run->peer.received_length;
-            while (fake_workers_end_one(run->web.server.workers, RILL_JOB_RAN))
+            while (fake_workers_end_one(run->web.workers, RILL_JOB_RAN))
                 ;
             fake_conn_turn(run->web.loop);
         } while (run->peer.received_length > received);
@@ -239,7 +239,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static struct run run;
     static const struct rill_http_server_config config = {
         .limits = {.max_body_bytes = 4096, .max_header_bytes = 2048, .max_request_line_bytes = 512, .max_headers = 20},
-        .worker_queue = 2,
+        .net.worker_queue = 2,
         .net = {.high_watermark = 2000, .low_watermark = 500, .max_input_bytes = 1 << 20}};
     if (size == 0)
         return 0;

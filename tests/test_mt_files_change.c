@@ -12,7 +12,7 @@ static struct site site;
 static void start(struct rill_files_config config, unsigned workers, unsigned queue)
 {
     site_start(&site, config,
-               (struct rill_http_server_config){.net = {.threads = 1}, .workers = workers, .worker_queue = queue});
+               (struct rill_http_server_config){.net = {.threads = 1, .workers = workers, .worker_queue = queue}});
 }
 
 /* --- looking into the loop's cache --- */

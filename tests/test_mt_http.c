@@ -135,8 +135,7 @@ static void start(unsigned threads, enum rill_accept_mode accept_mode)
     MUST(router && rill_router_add_all(router, routes) == 0);
     struct rill_http_server_config config = {
         .router = router,
-        .workers = 2,
-        .net = {.listen = "127.0.0.1:0", .threads = (int)threads, .accept = accept_mode}};
+        .net = {.listen = "127.0.0.1:0", .threads = (int)threads, .accept = accept_mode, .workers = 2}};
     server = rill_http_server_new(&config, &error);
     MUST(server);
     MUST(pthread_create(&server_thread, NULL, serve, NULL) == 0);

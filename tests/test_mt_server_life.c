@@ -411,8 +411,8 @@ START_TEST(listens_in_many_places_at_once)
     unlink(path);
     config.threads = _i % 3;
     config.accept = (enum rill_accept_mode)(_i / 3);
-    config.listens[0] = text;
-    config.listens[1] = "localhost:0";
+    config.listens[0].address = text;
+    config.listens[1].address = "localhost:0";
     start();
     ck_assert_uint_eq(rill_server_port(server, 1), 0);
     ck_assert_uint_ne(rill_server_port(server, 0), rill_server_port(server, 2));

@@ -833,7 +833,7 @@ END_TEST
 
 START_TEST(a_full_pool_is_503)
 {
-    struct rill_http_server_config config = {.worker_queue = 1};
+    struct rill_http_server_config config = {.net.worker_queue = 1};
     restart(&config);
     struct fake_peer other = {0};
     fake_http_open(&web, &other);
@@ -849,7 +849,7 @@ START_TEST(a_full_pool_is_503)
     ck_assert_uint_eq(web.destroyed, 2);
     fake_peer_send(&other, GET("/pool/c"), strlen(GET("/pool/c")));
     fake_conn_turn(web.loop);
-    fake_workers_end_one(web.server.workers, RILL_JOB_EXPIRED);
+    fake_workers_end_one(web.workers, RILL_JOB_EXPIRED);
     fake_http_settle(&web);
     ck_assert_ptr_nonnull(strstr(strstr(other.received, " 503 ") + 5, " 503 "));
     fake_peer_reset(&other);

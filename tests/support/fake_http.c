@@ -535,10 +535,11 @@ void fake_http_start(struct fake_http *web, const struct rill_http_server_config
     wanted.router = web->router;
     must(rill_http_server_configure(&web->server, &wanted) == 0, "the configuration is wrong");
     struct rill_workers_config workers = {.threads = 1,
-                                          .queue_length = wanted.worker_queue ? wanted.worker_queue : 1024};
-    web->server.workers = rill_workers_start(&workers, &error);
+                                          .queue_length = wanted.net.worker_queue ? wanted.net.worker_queue : 1024};
+    web->workers = rill_workers_start(&workers, &error);
     web->loop = rill_loop_new(&(struct rill_loop_config){.name = "memory"}, &error);
     must(web->loop != NULL, "no loop");
+    rill_loop_set_workers(web->loop, web->workers);
     must(rill_http_loop_start(web->loop, &web->server) == 0, "no memory");
     const struct rill_server_config *net = &web->server.config.net;
     web->conn_config = (struct rill_conn_config){.handler = net->handler,
@@ -560,7 +561,7 @@ void fake_http_stop(struct fake_http *web)
     fake_sys.fail_after = 0;
     rill_conn_each(web->loop, NULL, close_conn, NULL);
     fake_conn_turn(web->loop);
-    rill_workers_stop(web->server.workers);
+    rill_workers_stop(web->workers);
     fake_conn_turn(web->loop);
     must(rill_conn_count(web->loop) == 0, "a connection is left over");
     must(rill_slab_count(&rill_http_loop_of(web->loop)->sessions) == 0, "a session is left over");
@@ -579,7 +580,7 @@ void fake_http_settle(struct fake_http *web)
 {
     for (unsigned quiet = 0; quiet < 3; quiet++) {
         fake_conn_turn(web->loop);
-        while (fake_workers_end_one(web->server.workers, RILL_JOB_RAN))
+        while (fake_workers_end_one(web->workers, RILL_JOB_RAN))
             quiet = 0;
     }
 }

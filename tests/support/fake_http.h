@@ -14,6 +14,7 @@ struct fake_http {
     struct rill_loop *loop;
     struct rill_router *router;
     struct rill_http_server server;
+    struct rill_workers *workers;
     struct rill_conn_config conn_config;
     unsigned started;              /* exchanges that got as far as their handler */
     unsigned cleaned;              /* of these, ended: their clean-up handlers have run */

@@ -108,14 +108,14 @@ void site_wait_running(struct site *site, unsigned count)
     struct rill_workers_stats stats;
     do {
         poll(NULL, 0, 1);
-        rill_workers_stats(rill_http_server_workers(site->server), &stats);
+        rill_workers_stats(rill_server_workers(rill_http_server_net(site->server)), &stats);
     } while (stats.running < count);
 }
 
 uint64_t site_jobs(struct site *site)
 {
     struct rill_workers_stats stats;
-    rill_workers_stats(rill_http_server_workers(site->server), &stats);
+    rill_workers_stats(rill_server_workers(rill_http_server_net(site->server)), &stats);
     return stats.submitted;
 }
 

@@ -1,0 +1,156 @@
+/* address_counts.c - see address_counts_internal.h.
+ *
+ * A chained hash table in shards, each with a lock of its own, because every loop takes and gives back. A lock is
+ * held for a handful of instructions; the limit costs nothing when none is asked for. The hash is keyed with random
+ * bits, so that nobody can choose addresses that all fall into one chain. */
+#include "rill/core/log.h"
+#include "rill/core/sys.h"
+#include "rill/net/address_counts_internal.h"
+#include <endian.h>
+
+enum {
+    SHARDS = 16,
+    CHAINS = 256, /* a shard */
+};
+
+struct entry {
+    struct entry *next;
+    uint64_t high, low; /* the address */
+    unsigned count;
+    bool complained;
+};
+
+struct shard {
+    pthread_mutex_t lock; /* guards all below */
+    struct entry *chains[CHAINS];
+    unsigned entries;
+    char apart[RILL_CACHE_LINE];
+};
+
+struct rill_address_counts {
+    unsigned limit;
+    uint64_t key[2];
+    struct shard shards[SHARDS];
+};
+
+struct rill_address_counts *rill_address_counts_new(unsigned limit)
+{
+    struct rill_address_counts *counts = rill_sys_calloc(1, sizeof *counts);
+    if (!counts)
+        return NULL;
+    counts->limit = limit;
+    if (rill_sys_getrandom(counts->key, sizeof counts->key, 0) != (ssize_t)sizeof counts->key)
+        counts->key[0] = rill_sys_monotonic_ns(); /* before the kernel has gathered randomness: as good as there is */
+    for (unsigned i = 0; i < SHARDS; i++)
+        pthread_mutex_init(&counts->shards[i].lock, NULL);
+    return counts;
+}
+
+void rill_address_counts_free(struct rill_address_counts *counts)
+{
+    if (!counts)
+        return;
+    for (unsigned i = 0; i < SHARDS; i++) {
+        for (unsigned k = 0; k < CHAINS; k++) {
+            for (struct entry *entry = counts->shards[i].chains[k], *next; entry; entry = next) {
+                next = entry->next;
+                rill_sys_free(entry);
+            }
+        }
+        pthread_mutex_destroy(&counts->shards[i].lock);
+    }
+    rill_sys_free(counts);
+}
+
+/* What tells PEER apart: an IPv4 address, or the network half of an IPv6 one. */
+static void identity(const struct rill_ip *peer, uint64_t *high, uint64_t *low)
+{
+    memcpy(high, peer->bytes, sizeof *high);
+    if (peer->version == 4)
+        *high &= htobe64(0xffffffff00000000);
+    *low = peer->version;
+}
+
+static uint64_t mix(uint64_t a, uint64_t b)
+{
+    __extension__ unsigned __int128 product = (unsigned __int128)a * b;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+/* The shard of an address, locked, and where its entry is linked, or would be. */
+static struct entry **find(struct rill_address_counts *counts, const struct rill_ip *peer, struct shard **shard,
+                           uint64_t *high, uint64_t *low)
+{
+    identity(peer, high, low);
+    uint64_t hash = mix(*high ^ counts->key[0], *low ^ counts->key[1] ^ 0x9e3779b97f4a7c15);
+    hash = mix(hash, 0xd6e8feb86659fd93);
+    *shard = &counts->shards[hash % SHARDS];
+    pthread_mutex_lock(&(*shard)->lock);
+    struct entry **link = &(*shard)->chains[hash / SHARDS % CHAINS];
+    while (*link && ((*link)->high != *high || (*link)->low != *low))
+        link = &(*link)->next;
+    return link;
+}
+
+bool rill_address_counts_take(struct rill_address_counts *counts, const struct rill_ip *peer)
+{
+    if (peer->version == 0)
+        return true;
+    struct shard *shard;
+    uint64_t high, low;
+    bool complain = false, taken = false;
+    struct entry **link = find(counts, peer, &shard, &high, &low);
+    if (!*link) {
+        *link = rill_sys_calloc(1, sizeof **link);
+        if (*link) {
+            (*link)->high = high;
+            (*link)->low = low;
+            shard->entries++;
+        }
+    }
+    struct entry *entry = *link;
+    if (entry && entry->count < counts->limit) {
+        entry->count++;
+        taken = true;
+    } else if (entry && !entry->complained) {
+        complain = entry->complained = true;
+    }
+    pthread_mutex_unlock(&shard->lock);
+    if (complain) {
+        char text[RILL_IP_TEXT];
+        rill_ip_format(peer, text);
+        rill_log_warn("%s has its %u connections; more are refused until some close", text, counts->limit);
+    }
+    return taken;
+}
+
+void rill_address_counts_release(struct rill_address_counts *counts, const struct rill_ip *peer)
+{
+    if (RILL_LIKELY(!counts) || peer->version == 0)
+        return;
+    struct shard *shard;
+    uint64_t high, low;
+    struct entry **link = find(counts, peer, &shard, &high, &low);
+    struct entry *entry = *link;
+    if (!entry || entry->count == 0) {
+        rill_log_error("internal error: an address had fewer connections than it closes");
+        abort();
+    }
+    if (--entry->count == 0) {
+        *link = entry->next;
+        rill_sys_free(entry);
+        shard->entries--;
+    }
+    pthread_mutex_unlock(&shard->lock);
+}
+
+unsigned rill_address_counts_size(struct rill_address_counts *counts)
+{
+    unsigned size = 0;
+    for (unsigned i = 0; i < SHARDS; i++) {
+        pthread_mutex_lock(&counts->shards[i].lock);
+        size += counts->shards[i].entries;
+        pthread_mutex_unlock(&counts->shards[i].lock);
+    }
+    return size;
+}
