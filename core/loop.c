@@ -221,6 +221,7 @@ static void leave(struct rill_loop *outer)
 static void run_rest(struct rill_loop *loop)
 {
     struct rill_task *tasks = rill_mailbox_close(&loop->mailbox);
+    loop->closed = true;
     if (tasks != NULL)
         loop->wakes_owed++;
     run_all(tasks);

@@ -134,6 +134,7 @@ struct rill_workers *rill_loop_workers(const struct rill_loop *loop);
 
 /* What a higher layer keeps once a loop (its connections, its caches): one pointer a layer, freed with the loop. */
 enum rill_loop_slot {
+    RILL_LOOP_SLOT_TIMERS,
     RILL_LOOP_SLOT_NET,
     RILL_LOOP_SLOT_HTTP,
     RILL_LOOP_SLOT_APP,

@@ -38,7 +38,8 @@ struct rill_loop {
     bool in_turn;
     bool must_not_wait; /* there is work that no event will announce */
     bool timer_expired;
-    bool ended; /* rill_loop_run() has returned */
+    bool closed; /* the mailbox is, for good: the loop is in its last turn, or has ended */
+    bool ended;  /* rill_loop_run() has returned */
 
     bool now_valid;
     uint64_t now_ms, now_up_ms; /* the turn's time, rounded down and up */

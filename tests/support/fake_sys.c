@@ -41,7 +41,7 @@ void *rill_sys_realloc(void *old, size_t size)
 
 void *rill_sys_mmap(void *at, size_t length, int protection, int flags, int fd, off_t offset)
 {
-    return mmap(at, length, protection, flags, fd, offset);
+    return fake_sys.no_maps ? MAP_FAILED : mmap(at, length, protection, flags, fd, offset);
 }
 
 int rill_sys_munmap(void *at, size_t length)

@@ -3,6 +3,7 @@
 #ifndef RILL_TESTS_SUPPORT_FAKE_SYS_H
 #define RILL_TESTS_SUPPORT_FAKE_SYS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct fake_sys {
@@ -10,6 +11,7 @@ struct fake_sys {
     uint64_t allocations;  /* made so far, by Rill's own code */
     uint64_t fail_after;   /* so many more succeed, then one fails; 0: none fails */
     uint64_t failed;       /* allocations that failed for that reason */
+    bool no_maps;          /* mmap fails */
     uint64_t receives;     /* calls of recv */
     uint64_t sends;        /* calls of send, sendmsg and sendfile */
     uint64_t timer_orders; /* calls of timerfd_settime */
