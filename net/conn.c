@@ -369,6 +369,10 @@ static void tell_drained(struct rill_conn *conn)
     if (!has_drained(conn) || conn->state != RILL_CONN_OPEN)
         return;
     conn->above_high = conn->drain_wanted = false;
+    if (conn->pause & RILL_PAUSE_OUTPUT) {
+        conn->pause &= (uint8_t)~RILL_PAUSE_OUTPUT;
+        rill_conn_make_ready(conn); /* to watch it again */
+    }
     if (conn->config->handler->on_drain && rill_conn_call(conn, conn->config->handler->on_drain))
         rill_conn_settle(conn);
 }

@@ -58,6 +58,7 @@ enum rill_close_reason {
     RILL_CLOSE_STOPPED,       /* the server stops */
     RILL_CLOSE_NO_MEMORY,     /* memory was lacking, here or in the kernel */
     RILL_CLOSE_INPUT_LIMIT,   /* the handler left more unconsumed than max_input_bytes */
+    RILL_CLOSE_OUTPUT_LIMIT,  /* more than max_output_bytes would have waited for the peer to take it */
     RILL_CLOSE_REASONS,
 };
 
@@ -70,6 +71,15 @@ enum rill_pause {
     RILL_PAUSE_BACKPRESSURE = 1 << 1, /* what is read cannot be passed on yet */
     RILL_PAUSE_PENDING = 1 << 2,      /* a request is being answered; the next one waits */
     RILL_PAUSE_CLOSING = 1 << 3,      /* no more input is wanted */
+    RILL_PAUSE_OUTPUT = 1 << 4,       /* RILL_OUTPUT_PAUSE: output is above the high watermark. The connection's own */
+};
+
+/* What comes of a peer who takes its bytes more slowly than they are made. */
+enum rill_output_limit {
+    RILL_OUTPUT_CLOSE, /* a send that would pass max_output_bytes closes the connection (RILL_CLOSE_OUTPUT_LIMIT) */
+    RILL_OUTPUT_DROP,  /* it is refused with -ENOBUFS, and nothing of it was taken: messages are dropped whole */
+    RILL_OUTPUT_PAUSE, /* as RILL_OUTPUT_CLOSE; and from the high watermark down to the low one the connection is not
+                        * read (RILL_PAUSE_OUTPUT): for who answers what comes in, so that the peer is held back */
 };
 
 /* The callbacks of one protocol; constant, shared by all its connections. Any may be NULL. */
@@ -100,6 +110,8 @@ struct rill_conn_config {
     size_t high_watermark;     /* of buffered output, in bytes; 0: 256 KiB */
     size_t low_watermark;      /* 0: a quarter of the high one */
     size_t max_input_bytes;    /* kept unconsumed; 0: 1 MiB */
+    size_t max_output_bytes;   /* of memory that buffered output holds; 0: no limit. Stretches of files do not count */
+    enum rill_output_limit output_limit;
 };
 
 /* Makes FD, a connected non-blocking stream socket, a connection of LOOP, which owns FD from here on whatever comes
@@ -117,13 +129,15 @@ RILL_WARN_UNUSED int rill_conn_adopt(struct rill_loop *loop, int fd, const struc
 int rill_conn_become(struct rill_conn *conn, const struct rill_conn_config *config, void *user);
 
 /* Sends a copy of LENGTH bytes. Returns 0; -ENOMEM: nothing was taken, the connection closes; -EPIPE: it is closed
- * or closing, nothing was taken. Never blocks: what the socket does not take waits in memory, so senders of much
- * look at rill_conn_buffered() and wait for on_drain. */
+ * or closing, nothing was taken; -ENOBUFS: with what waits it is more than max_output_bytes, nothing was taken, and the
+ * connection closes unless it is one that drops (enum rill_output_limit). Never blocks: what the socket does not take
+ * waits in memory, so senders of much look at rill_conn_buffered() and wait for on_drain. */
 int rill_conn_send(struct rill_conn *conn, const void *bytes, size_t length);
 
 /* Room for LENGTH bytes (at most RILL_CONN_RESERVE_MAX) at the end of the output, to be written in place and then
  * counted with rill_conn_commit() before anything else is done with the connection and before the callback returns.
- * NULL when it is closed or closing, or memory was lacking: then it is closed now. */
+ * NULL when it is closed or closing; when memory was lacking: then it is closed now; and when it would be more than
+ * max_output_bytes, counted in steps of 16 KiB here: then it is closed now unless it is one that drops. */
 #define RILL_CONN_RESERVE_MAX 8192
 char *rill_conn_reserve(struct rill_conn *conn, size_t length);
 
@@ -165,6 +179,22 @@ void rill_conn_finish(struct rill_conn *conn, bool linger);
 
 /* Sends the end of the stream once all output has left; reading goes on. */
 void rill_conn_shutdown(struct rill_conn *conn);
+
+/* Options of the socket. The system's errors come back as a negative errno, -EOPNOTSUPP for instance from a Unix socket
+ * that is asked for TCP's; -EPIPE: the connection is closed. */
+
+/* Whether small segments leave at once (TCP_NODELAY). Accepted connections begin with it. */
+int rill_conn_set_nodelay(struct rill_conn *conn, bool on);
+
+/* Has the system look after a peer that has fallen silent: after IDLE_S seconds without a byte it probes every
+ * INTERVAL_S seconds, and after COUNT probes without an answer the connection is RILL_CLOSE_RESET. For half-open
+ * connections, whose peer went away without a word; an idle timeout finds those too, and peers that are there and say
+ * nothing with them. An INTERVAL_S or COUNT of 0 leaves the system's. IDLE_S of 0 turns it off. */
+int rill_conn_set_keepalive(struct rill_conn *conn, unsigned idle_s, unsigned interval_s, unsigned count);
+
+/* Whether the end of the connection is a reset (SO_LINGER of 0 s): the peer loses what it has not received, and no
+ * TIME_WAIT stays here. */
+int rill_conn_set_reset_on_close(struct rill_conn *conn, bool on);
 
 /* Calls on_timeout in DELAY_MS unless set again before; 0: never. Cheap: a later deadline costs no timer operation.
  * rill_conn_finish() takes it back; one set after that closes the connection (RILL_CLOSE_IDLE). */

@@ -82,8 +82,23 @@ void rill_conn_show_again(struct rill_conn *conn)
         deliver(conn, rill_buf_bytes(conn->held), rill_buf_length(conn->held));
 }
 
+/* The peer's end, read again, says nothing new; but what woke us may be an error behind it, which a read does not tell
+ * once it has come to the end. */
+static void received_eof_again(struct rill_conn *conn)
+{
+    int error = 0;
+    socklen_t length = sizeof error;
+    conn->readable = false;
+    if (rill_sys_getsockopt(conn->fd, SOL_SOCKET, SO_ERROR, &error, &length) == 0 && error != 0)
+        rill_conn_broken(conn, -error);
+}
+
 static void received_eof(struct rill_conn *conn)
 {
+    if (RILL_UNLIKELY(conn->eof)) {
+        received_eof_again(conn);
+        return;
+    }
     if (RILL_UNLIKELY(conn->redeliver)) { /* resumed in this turn; the end comes after the bytes */
         rill_conn_show_again(conn);
         if (conn->pause || conn->state == RILL_CONN_CLOSED)

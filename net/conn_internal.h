@@ -36,6 +36,7 @@ struct rill_segment {
 struct rill_output {
     struct rill_segment *first, *last;
     uint64_t bytes;
+    uint64_t file_bytes;  /* of these, those of files */
     uint64_t deadline_ms; /* by when the peer must have taken another byte; 0: none */
 };
 

@@ -69,7 +69,7 @@ static struct rill_output *output_lease(struct rill_net *net)
             return NULL;
     }
     out->first = out->last = NULL;
-    out->bytes = 0;
+    out->bytes = out->file_bytes = 0;
     out->deadline_ms = 0;
     return out;
 }
@@ -135,14 +135,55 @@ static int append(struct rill_conn *conn, struct rill_segment *segment)
     return 0;
 }
 
+/* Output passed the high watermark: somebody should wait. */
+__attribute__((cold)) static void passed_high(struct rill_conn *conn)
+{
+    conn->above_high = true;
+    if (conn->config->output_limit == RILL_OUTPUT_PAUSE)
+        rill_conn_pause(conn, RILL_PAUSE_OUTPUT);
+}
+
 /* Counts LENGTH bytes that were added to the queue and sees that they leave. */
 static inline void added(struct rill_conn *conn, uint64_t length)
 {
     conn->out->bytes += length;
     if (RILL_UNLIKELY(conn->out->bytes > rill_conn_high_watermark(conn)))
-        conn->above_high = true;
+        passed_high(conn);
     if (RILL_UNLIKELY(conn->callbacks == 0))
         rill_conn_make_ready(conn);
+}
+
+static bool over_limit(const struct rill_conn *conn, uint64_t length)
+{
+    uint64_t in_memory = conn->out ? conn->out->bytes - conn->out->file_bytes : 0;
+    return in_memory + length > conn->config->max_output_bytes;
+}
+
+/* Whether there is a limit that LENGTH more bytes would pass, even when the socket has taken what it takes now. Closes
+ * the connection then, if that is the rule. */
+static inline bool refused(struct rill_conn *conn, uint64_t length)
+{
+    if (RILL_LIKELY(conn->config->max_output_bytes == 0) || !over_limit(conn, length))
+        return false;
+    rill_conn_settle(conn);
+    if (conn->state == RILL_CONN_OPEN && !over_limit(conn, length))
+        return false;
+    if (conn->config->output_limit != RILL_OUTPUT_DROP)
+        rill_conn_close(conn, RILL_CLOSE_OUTPUT_LIMIT);
+    return true;
+}
+
+/* Room at the end of the output, where there is a segment with as much, or in a new one. */
+static inline char *room_in_segment(struct rill_conn *conn, size_t length)
+{
+    struct rill_segment *last = conn->out ? conn->out->last : NULL;
+    return last && last->end + length <= last->capacity ? last->bytes + last->end : NULL;
+}
+
+static char *room_in_new_segment(struct rill_conn *conn)
+{
+    struct rill_segment *segment = segment_lease(conn->net);
+    return append(conn, segment) < 0 ? NULL : segment->bytes;
 }
 
 char *rill_conn_reserve(struct rill_conn *conn, size_t length)
@@ -150,15 +191,12 @@ char *rill_conn_reserve(struct rill_conn *conn, size_t length)
     rill_loop_check(conn->net->loop, __func__);
     if (conn->state != RILL_CONN_OPEN || conn->shutdown_wanted)
         return NULL;
-    struct rill_segment *last = conn->out ? conn->out->last : NULL;
-    if (!last || last->end + length > last->capacity) {
-        if (RILL_UNLIKELY(length > RILL_CONN_RESERVE_MAX))
-            contract_broken("rill_conn_reserve", "more than RILL_CONN_RESERVE_MAX bytes were wanted");
-        last = segment_lease(conn->net);
-        if (append(conn, last) < 0)
-            return NULL;
-    }
-    return last->bytes + last->end;
+    char *room = room_in_segment(conn, length);
+    if (RILL_LIKELY(room != NULL))
+        return room;
+    if (RILL_UNLIKELY(length > RILL_CONN_RESERVE_MAX))
+        contract_broken("rill_conn_reserve", "more than RILL_CONN_RESERVE_MAX bytes were wanted");
+    return refused(conn, length) ? NULL : room_in_new_segment(conn);
 }
 
 void rill_conn_commit(struct rill_conn *conn, size_t length)
@@ -200,6 +238,8 @@ int rill_conn_send(struct rill_conn *conn, const void *bytes, size_t length)
     rill_loop_check(conn->net->loop, __func__);
     if (conn->state != RILL_CONN_OPEN || conn->shutdown_wanted)
         return -EPIPE;
+    if (RILL_UNLIKELY(refused(conn, length)))
+        return -ENOBUFS;
     const char *from = bytes;
     if (length >= DIRECT_SEND_BYTES && !conn->out && conn->writable) {
         size_t sent = send_directly(conn, from, length);
@@ -208,8 +248,8 @@ int rill_conn_send(struct rill_conn *conn, const void *bytes, size_t length)
     }
     while (length > 0) {
         size_t piece = length < RILL_CONN_RESERVE_MAX ? length : RILL_CONN_RESERVE_MAX;
-        char *room = rill_conn_reserve(conn, piece);
-        if (!room)
+        char *room = room_in_segment(conn, piece);
+        if (!room && !(room = room_in_new_segment(conn)))
             return -ENOMEM;
         memcpy(room, from, piece);
         rill_conn_commit(conn, piece);
@@ -236,6 +276,10 @@ int rill_conn_send_buf(struct rill_conn *conn, struct rill_buf *buf)
         rill_buf_unref(buf);
         return length == 0 ? 0 : -EPIPE;
     }
+    if (RILL_UNLIKELY(refused(conn, length))) {
+        rill_buf_unref(buf);
+        return -ENOBUFS;
+    }
     struct rill_segment *segment = segment_of(buf, NULL, 0, length);
     if (!segment)
         rill_buf_unref(buf);
@@ -256,8 +300,10 @@ int rill_conn_send_file(struct rill_conn *conn, struct rill_file_ref *file, uint
     if (!segment)
         rill_file_ref_drop(file);
     int error = append(conn, segment);
-    if (error == 0)
+    if (error == 0) {
+        conn->out->file_bytes += length;
         added(conn, length);
+    }
     return error;
 }
 
@@ -299,7 +345,10 @@ static ssize_t send_file(struct rill_conn *conn, size_t *offered)
     *offered = 0; /* a short count does not tell a full socket from a file that ended: ask again */
     if (sent == 0)
         return -ENODATA;
-    return sent < 0 ? -errno : sent;
+    if (sent < 0)
+        return -errno;
+    conn->out->file_bytes -= (uint64_t)sent;
+    return sent;
 }
 
 /* Drops the first SENT bytes of the queue. */
