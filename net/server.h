@@ -70,11 +70,13 @@ struct rill_server_config {
     bool defer_accept;
     const struct rill_conn_handler *handler;
     void *arg;                /* rill_conn_arg() */
-    uint64_t idle_timeout_ms; /* these five as in struct rill_conn_config */
+    uint64_t idle_timeout_ms; /* these seven as in struct rill_conn_config */
     uint64_t write_timeout_ms;
     size_t high_watermark;
     size_t low_watermark;
     size_t max_input_bytes;
+    size_t max_output_bytes;
+    enum rill_output_limit output_limit;
     /* Called for each loop before any connection on it, by its own thread (the main loop: by the caller of
      * rill_server_run()). A negative errno ends the start. */
     int (*on_loop_start)(struct rill_loop *loop, void *arg);

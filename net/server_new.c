@@ -115,6 +115,8 @@ static int add_listener(struct rill_server *server, const struct rill_listen *li
         .high_watermark = config->high_watermark,
         .low_watermark = config->low_watermark,
         .max_input_bytes = config->max_input_bytes,
+        .max_output_bytes = config->max_output_bytes,
+        .output_limit = config->output_limit,
     };
     server->listener_count++;
     return open_sockets(server, i);

@@ -1,16 +1,18 @@
 /* test_conn_become.c - a connection that changes its protocol: what the old handler left reaches the new one, each is
  * called for its own time only, and who adopted it goes on counting it. */
 #include "rill/core/sys.h"
+#include "rill/net/server.h"
 #include "support/conn_rig.h"
 #include "support/faulty_sys.h"
 #include <check.h>
+#include <netinet/in.h>
 
 enum { BACKENDS = 3, HEADER = 4 };
 
 /* The protocol that comes after a header of 4 bytes. */
 static struct second {
     struct rill_conn_config config;
-    int opened, closed, datas, eofs;
+    int opened, closed, datas, eofs, stops;
     enum rill_close_reason reason;
     size_t length;
     char bytes[1 << 17];
@@ -204,6 +206,52 @@ START_TEST(what_is_closing_becomes_nothing)
 }
 END_TEST
 
+/* --- of a server --- */
+
+static struct rill_server *server;
+
+static void stop_server(struct rill_conn *conn, struct rill_input *input)
+{
+    second_data(conn, input);
+    rill_server_stop(server, second.config.arg != NULL);
+}
+
+static void second_stop(struct rill_conn *conn)
+{
+    second.stops++;
+    if (!second.config.arg) /* or else the server does */
+        rill_conn_close(conn, RILL_CLOSE_STOPPED);
+}
+
+/* Whatever its connections have become, the server tells them to stop, counts them down, and ends. */
+START_TEST(a_server_stops_what_its_connections_became)
+{
+    int error, client = socket(AF_INET, SOCK_STREAM, 0);
+    struct rill_conn_handler stopper = second_handler;
+    stopper.on_data = stop_server;
+    stopper.on_stop = second_stop;
+    second.config.handler = &stopper;
+    second.config.arg = _i ? &second : NULL;
+    server = rill_server_new(
+        &(struct rill_server_config){.listen = "127.0.0.1:0", .handler = &rig.handler, .max_output_bytes = 1 << 20},
+        &error);
+    ck_assert_ptr_nonnull(server);
+    struct sockaddr_in at = {.sin_family = AF_INET,
+                             .sin_port = htons((uint16_t)rill_server_port(server, 0)),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    ck_assert_int_eq(connect(client, (struct sockaddr *)&at, sizeof at), 0);
+    ck_assert_int_eq(write(client, "HEADstop", 8), 8);
+    ck_assert_int_eq(rill_server_run(server, false), 0);
+    ck_assert_int_eq(rig.opened, 1);
+    ck_assert_int_eq(rig.closed, 0);
+    ck_assert_int_eq(second.stops, 1);
+    ck_assert_int_eq(second.closed, 1);
+    ck_assert_int_eq(second.reason, RILL_CLOSE_STOPPED);
+    rill_server_free(server);
+    close(client);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("conn become");
@@ -216,6 +264,7 @@ int main(void)
     tcase_add_loop_test(all, may_be_closed_by_the_second_on_open, 0, BACKENDS);
     tcase_add_loop_test(all, the_deadline_is_the_second_ones, 0, 2);
     tcase_add_test(all, what_is_closing_becomes_nothing);
+    tcase_add_loop_test(all, a_server_stops_what_its_connections_became, 0, 2);
     suite_add_tcase(suite, all);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
