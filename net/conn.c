@@ -27,7 +27,11 @@ static void free_closed(struct rill_task *task);
 static void net_destroy(void *value)
 {
     struct rill_net *net = value;
+    struct rill_loop *loop = net->loop;
+    rill_loop_set_slot(loop, RILL_LOOP_SLOT_NET, net, NULL); /* callbacks find what there is, and begin nothing */
+    net->ending = true;
     net->ready_deferred = net->closed_deferred = true; /* the tasks go away with the net: no turn will end any more */
+    rill_connect_end_all(net);
     for (uint32_t slot = rill_slab_next(&net->conns, 0); slot != RILL_SLAB_NONE;
          slot = rill_slab_next(&net->conns, slot + 1))
         rill_conn_close(rill_slab_at(&net->conns, slot), RILL_CLOSE_STOPPED);
@@ -36,6 +40,7 @@ static void net_destroy(void *value)
         rill_buf_unref(((struct rill_conn *)rill_slab_at(&net->conns, slot))->held);
     rill_conn_output_free_leases(net);
     rill_slab_destroy(&net->conns);
+    rill_loop_set_slot(loop, RILL_LOOP_SLOT_NET, NULL, NULL);
     rill_sys_free(net);
 }
 
@@ -69,6 +74,7 @@ struct rill_net *rill_net_of(struct rill_loop *loop)
     net->closed_task.run = free_closed;
     rill_list_init(&net->ready);
     rill_list_init(&net->closed);
+    rill_list_init(&net->connects);
     rill_loop_set_slot(loop, RILL_LOOP_SLOT_NET, net, net_destroy);
     return net;
 }
@@ -278,6 +284,15 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
     rill_conn_read(conn);
 }
 
+int rill_conn_watch(struct rill_conn *conn, short interest)
+{
+    if (event_assign(&conn->event, rill_loop_base(conn->net->loop), conn->fd, interest, on_event, conn) < 0 ||
+        event_add(&conn->event, NULL) < 0)
+        return -ENOMEM;
+    conn->interest = (uint8_t)interest;
+    return 0;
+}
+
 /* Has libevent watch what is wanted. With edges: reading, always and at once; writing from the first time that output
  * has to wait. A new socket has room, and asked for that epoll would report it at once: a turn of the loop for nothing.
  */
@@ -306,12 +321,8 @@ static void watch(struct rill_conn *conn)
         if (!interest)
             return;
     }
-    if (event_assign(&conn->event, rill_loop_base(net->loop), conn->fd, interest, on_event, conn) < 0 ||
-        event_add(&conn->event, NULL) < 0) {
+    if (rill_conn_watch(conn, interest) < 0)
         rill_conn_close(conn, RILL_CLOSE_NO_MEMORY);
-        return;
-    }
-    conn->interest = (uint8_t)interest;
 }
 
 void rill_conn_broken(struct rill_conn *conn, int error)
@@ -413,16 +424,13 @@ static void note_early_read(struct rill_net *net, const struct rill_conn *conn)
         net->early_luck -= net->early_luck > 0;
 }
 
-int rill_conn_adopt(struct rill_loop *loop, int fd, const struct rill_ip *peer, const struct rill_conn_config *config)
+struct rill_conn *rill_conn_make(struct rill_net *net, int fd, const struct rill_ip *peer,
+                                 const struct rill_conn_config *config)
 {
-    rill_loop_check(loop, __func__);
-    struct rill_net *net = rill_net_of(loop);
     uint32_t slot;
-    struct rill_conn *conn = net ? rill_slab_alloc(&net->conns, &slot) : NULL;
-    if (!conn) {
-        rill_sys_close(fd);
-        return net ? -ENFILE : -ENOMEM;
-    }
+    struct rill_conn *conn = net->ending ? NULL : rill_slab_alloc(&net->conns, &slot);
+    if (!conn)
+        return NULL;
     memset(conn, 0, sizeof *conn);
     rill_timer_init(&conn->timer, on_timer);
     rill_list_init(&conn->link);
@@ -438,6 +446,18 @@ int rill_conn_adopt(struct rill_loop *loop, int fd, const struct rill_ip *peer, 
     net->server_conns += conn->served;
     if (config->idle_timeout_ms)
         rill_conn_was_active(conn);
+    return conn;
+}
+
+int rill_conn_adopt(struct rill_loop *loop, int fd, const struct rill_ip *peer, const struct rill_conn_config *config)
+{
+    rill_loop_check(loop, __func__);
+    struct rill_net *net = rill_net_of(loop);
+    struct rill_conn *conn = net ? rill_conn_make(net, fd, peer, config) : NULL;
+    if (!conn) {
+        rill_sys_close(fd);
+        return net ? -ENFILE : -ENOMEM;
+    }
     if (config->handler->on_open && !rill_conn_call(conn, config->handler->on_open))
         return 0;
     if (RILL_LIKELY(!net->buffer_lent) && !conn->pause && read_at_once(net)) {

@@ -49,7 +49,9 @@ struct rill_net {
     struct rill_list ready;  /* connections to be looked at when the turn ends */
     struct rill_list closed; /* connections whose memory goes back when the turn ends */
     struct rill_task ready_task, closed_task;
+    struct rill_list connects; /* rill_connect() that are under way */
     bool ready_deferred, closed_deferred;
+    bool ending; /* the loop is being freed: nothing begins any more */
     bool edge_triggered;
     bool buffer_lent;                   /* on_data is looking at the loop's read buffer */
     struct rill_segment *free_segments; /* leased out and given back, last in first out */
@@ -126,6 +128,14 @@ void rill_conn_output_free_leases(struct rill_net *net);
 
 /* conn.c */
 
+/* Makes FD a connection, of which nobody has heard yet and that nothing watches. NULL: there are too many; FD is the
+ * caller's still. */
+struct rill_conn *rill_conn_make(struct rill_net *net, int fd, const struct rill_ip *peer,
+                                 const struct rill_conn_config *config);
+
+/* Has libevent watch for INTEREST, in place of nothing. Returns 0 or -ENOMEM. */
+int rill_conn_watch(struct rill_conn *conn, short interest);
+
 /* Has CONN looked at (flushed, redelivered, read) when the turn ends. */
 void rill_conn_make_ready(struct rill_conn *conn);
 
@@ -144,6 +154,11 @@ void rill_conn_was_active(struct rill_conn *conn);
 
 /* rill_conn_finish(), with what on_close is to be told. */
 void rill_conn_finish_as(struct rill_conn *conn, bool linger, enum rill_close_reason reason);
+
+/* connect.c */
+
+/* Fails every connect of NET, which is ending. */
+void rill_connect_end_all(struct rill_net *net);
 
 /* conn_input.c */
 

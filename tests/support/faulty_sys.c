@@ -157,7 +157,9 @@ int rill_sys_accept4(int fd, struct sockaddr *addr, socklen_t *length, int flags
 
 int rill_sys_connect(int fd, const struct sockaddr *addr, socklen_t length)
 {
-    return connect(fd, addr, length);
+    if (fails(FAULTY_CONNECT))
+        return -1;
+    return faulty_sys.connect ? faulty_sys.connect(fd, addr, length) : connect(fd, addr, length);
 }
 
 int rill_sys_getsockname(int fd, struct sockaddr *addr, socklen_t *length)
@@ -349,7 +351,8 @@ int rill_sys_setrlimit_nofile(const struct rlimit *limit)
 
 int rill_sys_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **found)
 {
-    return getaddrinfo(host, service, hints, found);
+    return faulty_sys.getaddrinfo ? faulty_sys.getaddrinfo(host, service, hints, found)
+                                  : getaddrinfo(host, service, hints, found);
 }
 
 unsigned faulty_sys_open_descriptors(void)

@@ -4,9 +4,11 @@
 #ifndef RILL_TESTS_SUPPORT_FAULTY_SYS_H
 #define RILL_TESTS_SUPPORT_FAULTY_SYS_H
 
+#include <netdb.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 /* Kinds of calls. */
 enum faulty_call {
@@ -15,6 +17,7 @@ enum faulty_call {
     FAULTY_SEND,     /* send, sendmsg */
     FAULTY_SENDFILE, /* sendfile */
     FAULTY_ACCEPT,
+    FAULTY_CONNECT,
     FAULTY_EPOLL_CTL,  /* libevent's */
     FAULTY_DESCRIPTOR, /* socket, bind, listen, getsockname, setsockopt, eventfd, timerfd_create */
     FAULTY_THREAD,     /* pthread_create */
@@ -37,6 +40,9 @@ struct faulty_sys {
     int endless_fd;    /* not 0: recv always fills the buffer from it, sends to it take all */
     uint64_t endless;  /* bytes that it moved */
     int64_t skewed_ms; /* faulty_sys_forward() so far */
+    /* In place of the system's, unless NULL; both may be called by several threads. */
+    int (*connect)(int fd, const struct sockaddr *addr, socklen_t length);
+    int (*getaddrinfo)(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **found);
 };
 
 extern struct faulty_sys faulty_sys;
