@@ -91,6 +91,10 @@ RILL_SYS(int, shutdown, (int fd, int how), shutdown(fd, how))
 RILL_SYS(ssize_t, recv, (int fd, void *into, size_t size, int flags), recv(fd, into, size, flags))
 RILL_SYS(ssize_t, send, (int fd, const void *bytes, size_t length, int flags), send(fd, bytes, length, flags))
 RILL_SYS(ssize_t, sendmsg, (int fd, const struct msghdr *message, int flags), sendmsg(fd, message, flags))
+RILL_SYS(int, recvmmsg, (int fd, struct mmsghdr *messages, unsigned count, int flags),
+         recvmmsg(fd, messages, count, flags, NULL))
+RILL_SYS(int, sendmmsg, (int fd, struct mmsghdr *messages, unsigned count, int flags),
+         sendmmsg(fd, messages, count, flags))
 RILL_SYS(ssize_t, sendfile, (int out_fd, int in_fd, off_t *offset, size_t count),
          sendfile(out_fd, in_fd, offset, count))
 
