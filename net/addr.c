@@ -127,7 +127,9 @@ void rill_addr_format(const struct rill_addr *addr, char text[RILL_ADDR_TEXT])
         snprintf(text, RILL_ADDR_TEXT, "[%s]:%u", host, ntohs(addr->socket.v6.sin6_port));
         break;
     default:
-        snprintf(text, RILL_ADDR_TEXT, "unix:%s", addr->socket.local.sun_path);
+        /* One that came from elsewhere may fill its place, and has no NUL then. */
+        snprintf(text, RILL_ADDR_TEXT, "unix:%.*s", (int)sizeof addr->socket.local.sun_path,
+                 addr->socket.local.sun_path);
     }
 }
 
@@ -146,6 +148,27 @@ struct rill_ip rill_ip_of(const struct rill_addr *addr)
         memcpy(ip.bytes, v6->s6_addr + (mapped ? 12 : 0), mapped ? 4 : 16);
     }
     return ip;
+}
+
+struct rill_addr rill_addr_of(const struct rill_ip *ip)
+{
+    struct rill_addr addr;
+    memset(&addr, 0, sizeof addr);
+    if (ip->version == 4) {
+        addr.socket.v4.sin_family = AF_INET;
+        addr.socket.v4.sin_port = htons(ip->port);
+        memcpy(&addr.socket.v4.sin_addr, ip->bytes, 4);
+        addr.length = sizeof addr.socket.v4;
+    } else if (ip->version == 6) {
+        addr.socket.v6.sin6_family = AF_INET6;
+        addr.socket.v6.sin6_port = htons(ip->port);
+        memcpy(&addr.socket.v6.sin6_addr, ip->bytes, 16);
+        addr.length = sizeof addr.socket.v6;
+    } else {
+        addr.socket.local.sun_family = AF_UNIX;
+        addr.length = offsetof(struct sockaddr_un, sun_path);
+    }
+    return addr;
 }
 
 size_t rill_ip_format(const struct rill_ip *ip, char text[RILL_IP_TEXT])

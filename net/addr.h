@@ -53,6 +53,9 @@ struct rill_ip {
 /* The compact form of ADDR. IPv4 addresses mapped into IPv6 (RFC 4291, 2.5.5.2) become IPv4. */
 struct rill_ip rill_ip_of(const struct rill_addr *addr);
 
+/* The address that IP is the compact form of; of a Unix socket's peer one without a path. */
+struct rill_addr rill_addr_of(const struct rill_ip *ip);
+
 /* Room for rill_ip_format(), its NUL included. */
 #define RILL_IP_TEXT 48
 

@@ -155,6 +155,29 @@ START_TEST(a_mapped_ipv4_peer_is_ipv4)
 }
 END_TEST
 
+START_TEST(the_compact_form_says_the_same)
+{
+    static const char *const texts[] = {"192.0.2.33:80", "[2001:db8::1]:65535", "0.0.0.0:0"};
+    char text[RILL_ADDR_TEXT];
+    struct rill_addr addr;
+    for (size_t i = 0; i < rill_array_length(texts); i++) {
+        ck_assert_int_eq(rill_addr_parse(texts[i], &addr, NULL), 0);
+        struct rill_ip ip = rill_ip_of(&addr);
+        struct rill_addr again = rill_addr_of(&ip);
+        ck_assert_uint_eq(again.length, addr.length);
+        rill_addr_format(&again, text);
+        ck_assert_str_eq(text, texts[i]);
+    }
+    struct rill_addr local = rill_addr_of(&(struct rill_ip){.version = 0});
+    ck_assert_int_eq(local.socket.any.sa_family, AF_UNIX);
+    rill_addr_format(&local, text);
+    ck_assert_str_eq(text, "unix:");
+    memset(local.socket.local.sun_path, 'p', sizeof local.socket.local.sun_path); /* from elsewhere: no NUL */
+    rill_addr_format(&local, text);
+    ck_assert_uint_eq(strlen(text), 5 + sizeof local.socket.local.sun_path);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("addr");
@@ -164,6 +187,7 @@ int main(void)
     tcase_add_test(all, a_host_too_long_is_refused);
     tcase_add_test(all, peers_are_written_as_the_c_library_does);
     tcase_add_test(all, a_mapped_ipv4_peer_is_ipv4);
+    tcase_add_test(all, the_compact_form_says_the_same);
     suite_add_tcase(suite, all);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
