@@ -151,6 +151,8 @@ void rill_conn_close(struct rill_conn *conn, enum rill_close_reason reason)
         net->closed_deferred = true;
         rill_loop_defer_last(net->loop, &net->closed_task);
     }
+    if (RILL_UNLIKELY(conn->watches != NULL))
+        rill_conn_tell_closed(conn);
     if (conn->config->handler->on_close)
         conn->config->handler->on_close(conn, reason);
 }
@@ -338,17 +340,24 @@ static inline bool has_drained(const struct rill_conn *conn)
            rill_conn_buffered(conn) <= rill_conn_low_watermark(conn);
 }
 
+/* Sends what the socket takes. False when the connection is closed now. */
+static inline bool flush(struct rill_conn *conn)
+{
+    int error = conn->out ? rill_conn_output_flush(conn) : 0;
+    if (RILL_LIKELY(error == 0))
+        return true;
+    rill_conn_broken(conn, error);
+    return false;
+}
+
 /* What comes after anything has happened to a connection: sends what waits, ends what is to end, and sees that somebody
  * wakes us for the rest; that includes telling the app that there is room, unless the caller WILL_TELL it. */
 static void settle_and(struct rill_conn *conn, bool will_tell)
 {
-    if (conn->out) {
-        int error = rill_conn_output_flush(conn);
-        if (RILL_UNLIKELY(error < 0)) {
-            rill_conn_broken(conn, error);
-            return;
-        }
-    }
+    if (!flush(conn))
+        return;
+    if (RILL_UNLIKELY(conn->room_wanted) && !conn->out && (!rill_conn_tell_room(conn) || !flush(conn)))
+        return;
     if (conn->out) {
         if (conn->out->deadline_ms)
             arm(conn, conn->out->deadline_ms);

@@ -223,6 +223,13 @@ static inline unsigned rill_conn_id_loop(struct rill_conn_id id)
     return (unsigned)(id.value >> 56);
 }
 
+/* Sends BUF on the connection of LOOP that ID names, taking over the reference, on errors too; or closes that
+ * connection with RILL_CLOSE_LOCAL. Returns 0 when the order was posted: it is carried out after all that this thread
+ * posted to LOOP before, and dropped when the connection has gone by then. -ESTALE: ID is none of LOOP's; -ENOMEM;
+ * -ESHUTDOWN. LOOP has to be there still, as for rill_loop_post(). Thread: any. */
+int rill_conn_post_send(struct rill_loop *loop, struct rill_conn_id id, struct rill_buf *buf);
+int rill_conn_post_close(struct rill_loop *loop, struct rill_conn_id id);
+
 /* Connections of LOOP that are open or closing. */
 uint32_t rill_conn_count(struct rill_loop *loop);
 

@@ -40,6 +40,17 @@ struct rill_output {
     uint64_t deadline_ms; /* by when the peer must have taken another byte; 0: none */
 };
 
+/* Somebody beside the handler who has to know how a connection fares: a channel's member. Those of one connection are a
+ * ring; see conn_watch.c. */
+struct rill_conn_watch {
+    struct rill_conn_watch *next, *previous;
+    /* All output has left, and somebody wanted to know. May send with rill_conn_send_now() and rill_conn_queue_buf();
+     * when the connection is finishing there is nothing to wait for any more. */
+    void (*on_room)(struct rill_conn_watch *watch);
+    /* The connection closes; the watch is off it already, and the handler's on_close comes next. */
+    void (*on_close)(struct rill_conn_watch *watch);
+};
+
 #define RILL_SEGMENT_BYTES 16384 /* of a leased COPIED segment, header included */
 
 /* All that net/ keeps for one loop; one thread's. */
@@ -87,9 +98,10 @@ struct rill_conn {
     struct rill_net *net;
     const struct rill_conn_config *config;
     void *user;
-    struct rill_output *out; /* NULL: nothing waits */
-    struct rill_buf *held;   /* NULL: everything was consumed */
-    uint64_t deadline_ms;    /* rill_conn_set_deadline(); 0: none */
+    struct rill_output *out;         /* NULL: nothing waits */
+    struct rill_buf *held;           /* NULL: everything was consumed */
+    struct rill_conn_watch *watches; /* the ring, where it is told next; NULL: nobody watches */
+    uint64_t deadline_ms;            /* rill_conn_set_deadline(); 0: none */
     int fd;
     uint32_t slot;
     struct rill_ip peer;
@@ -109,9 +121,10 @@ struct rill_conn {
     bool linger : 1;
     bool above_high : 1; /* output passed the high watermark and has not come down yet */
     bool drain_wanted : 1;
-    bool served : 1;    /* one of the server's, for good, whoever's handler it has by now */
-    bool counted : 1;   /* by net->address_counts, under `peer` */
-    bool redeliver : 1; /* show `held` again although nothing new has come */
+    bool served : 1;      /* one of the server's, for good, whoever's handler it has by now */
+    bool counted : 1;     /* by net->address_counts, under `peer` */
+    bool room_wanted : 1; /* a watch is told when all output has left */
+    bool redeliver : 1;   /* show `held` again although nothing new has come */
 };
 
 /* conn_output.c */
@@ -125,6 +138,28 @@ void rill_conn_output_drop(struct rill_conn *conn);
 
 /* Frees the leases that NET keeps. */
 void rill_conn_output_free_leases(struct rill_net *net);
+
+/* Sends at once what the socket takes of COUNT parts, LENGTH bytes in all. Nothing may wait before them: conn->out is
+ * NULL. Returns the bytes taken, of which 0 are none because there is no room, or a negative errno when the connection
+ * is broken (the caller closes). */
+ssize_t rill_conn_send_now(struct rill_conn *conn, const struct iovec *parts, size_t count, size_t length);
+
+/* Puts the bytes of BUF from OFFSET on, of which there are some, at the end of the output and takes over the reference.
+ * The caller sees to it that they leave (rill_conn_make_ready(), or being called by rill_conn_settle()). Returns 0, or
+ * -ENOMEM: the connection is closed. */
+int rill_conn_queue_buf(struct rill_conn *conn, struct rill_buf *buf, size_t offset);
+
+/* conn_watch.c */
+
+void rill_conn_watch(struct rill_conn *conn, struct rill_conn_watch *watch);
+void rill_conn_unwatch(struct rill_conn *conn, struct rill_conn_watch *watch);
+
+/* All output has left: tells the watches, each in its turn, as long as none of them has filled the socket. False when
+ * the connection is closed now. */
+bool rill_conn_tell_room(struct rill_conn *conn);
+
+/* Takes all watches off and tells each. */
+void rill_conn_tell_closed(struct rill_conn *conn);
 
 /* conn.c */
 

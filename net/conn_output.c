@@ -143,12 +143,18 @@ __attribute__((cold)) static void passed_high(struct rill_conn *conn)
         rill_conn_pause(conn, RILL_PAUSE_OUTPUT);
 }
 
-/* Counts LENGTH bytes that were added to the queue and sees that they leave. */
-static inline void added(struct rill_conn *conn, uint64_t length)
+/* Counts LENGTH bytes that were added to the queue. */
+static inline void count_added(struct rill_conn *conn, uint64_t length)
 {
     conn->out->bytes += length;
     if (RILL_UNLIKELY(conn->out->bytes > rill_conn_high_watermark(conn)))
         passed_high(conn);
+}
+
+/* Counts LENGTH bytes that were added to the queue and sees that they leave. */
+static inline void added(struct rill_conn *conn, uint64_t length)
+{
+    count_added(conn, length);
     if (RILL_UNLIKELY(conn->callbacks == 0))
         rill_conn_make_ready(conn);
 }
@@ -217,20 +223,31 @@ static inline void made_progress(struct rill_conn *conn)
         rill_conn_was_active(conn);
 }
 
-/* Sends at once what the socket takes, for large sends with nothing waiting before them. Returns the bytes taken;
- * an error shows again when the rest is flushed. */
-static size_t send_directly(struct rill_conn *conn, const char *bytes, size_t length)
+ssize_t rill_conn_send_now(struct rill_conn *conn, const struct iovec *parts, size_t count, size_t length)
 {
+    struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)parts, .msg_iovlen = count};
     ssize_t sent;
     do
-        sent = rill_sys_send(conn->fd, bytes, length, MSG_NOSIGNAL);
+        sent = count == 1 ? rill_sys_send(conn->fd, parts->iov_base, length, MSG_NOSIGNAL)
+                          : rill_sys_sendmsg(conn->fd, &message, MSG_NOSIGNAL);
     while (sent < 0 && errno == EINTR);
-    if (sent >= 0 ? (size_t)sent < length : errno == EAGAIN)
+    if (sent < 0 && errno != EAGAIN)
+        return -errno;
+    if (sent < 0 || (size_t)sent < length)
         conn->writable = false;
     if (sent <= 0)
         return 0;
     made_progress(conn);
-    return (size_t)sent;
+    return sent;
+}
+
+/* Sends at once what the socket takes, for large sends with nothing waiting before them. Returns the bytes taken;
+ * an error shows again when the rest is flushed. */
+static size_t send_directly(struct rill_conn *conn, const char *bytes, size_t length)
+{
+    struct iovec part = {(char *)(uintptr_t)bytes, length};
+    ssize_t sent = rill_conn_send_now(conn, &part, 1, length);
+    return sent > 0 ? (size_t)sent : 0;
 }
 
 int rill_conn_send(struct rill_conn *conn, const void *bytes, size_t length)
@@ -268,6 +285,18 @@ static struct rill_segment *segment_of(struct rill_buf *buf, struct rill_file_re
     return segment;
 }
 
+int rill_conn_queue_buf(struct rill_conn *conn, struct rill_buf *buf, size_t offset)
+{
+    size_t length = rill_buf_length(buf);
+    struct rill_segment *segment = segment_of(buf, NULL, offset, length);
+    if (!segment)
+        rill_buf_unref(buf);
+    int error = append(conn, segment);
+    if (error == 0)
+        count_added(conn, length - offset);
+    return error;
+}
+
 int rill_conn_send_buf(struct rill_conn *conn, struct rill_buf *buf)
 {
     rill_loop_check(conn->net->loop, __func__);
@@ -280,12 +309,9 @@ int rill_conn_send_buf(struct rill_conn *conn, struct rill_buf *buf)
         rill_buf_unref(buf);
         return -ENOBUFS;
     }
-    struct rill_segment *segment = segment_of(buf, NULL, 0, length);
-    if (!segment)
-        rill_buf_unref(buf);
-    int error = append(conn, segment);
-    if (error == 0)
-        added(conn, length);
+    int error = rill_conn_queue_buf(conn, buf, 0);
+    if (error == 0 && conn->callbacks == 0)
+        rill_conn_make_ready(conn);
     return error;
 }
 

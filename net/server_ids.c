@@ -32,50 +32,26 @@ struct rill_workers *rill_server_workers(const struct rill_server *server)
     return server->workers;
 }
 
-/* An order to one connection, on its way to its loop. */
-struct by_id {
-    struct rill_task task;
-    struct rill_loop *loop;
-    struct rill_conn_id id;
-    struct rill_buf *buf; /* NULL: close */
-};
-
-static void act_by_id(struct rill_task *task)
-{
-    struct by_id *order_by_id = rill_container_of(task, struct by_id, task);
-    struct rill_conn *conn = rill_conn_find(order_by_id->loop, order_by_id->id);
-    if (conn && order_by_id->buf)
-        rill_conn_send_buf(conn, rill_buf_ref(order_by_id->buf));
-    else if (conn)
-        rill_conn_close(conn, RILL_CLOSE_LOCAL);
-    rill_buf_unref(order_by_id->buf);
-    rill_sys_free(order_by_id);
-}
-
-static int post_by_id(struct rill_server *server, struct rill_conn_id id, struct rill_buf *buf)
+/* The loop of SERVER that serves ID's connection; NULL when there is none. */
+static struct rill_loop *loop_of(const struct rill_server *server, struct rill_conn_id id)
 {
     unsigned index = rill_conn_id_loop(id) - (server->config.threads > 0 ? 1 : 0);
     /* Before it starts a server has no loops, and no connection that an ID could name. */
     bool known = index < server->loop_count && rill_server_state(server) != SERVER_NEW;
-    struct by_id *order_by_id = known ? rill_sys_malloc(sizeof *order_by_id) : NULL;
-    int error = !known ? -ESTALE : order_by_id ? 0 : -ENOMEM;
-    if (error == 0) {
-        *order_by_id = (struct by_id){.task.run = act_by_id, .loop = server->loops[index].loop, .id = id, .buf = buf};
-        error = rill_loop_post(order_by_id->loop, &order_by_id->task);
-    }
-    if (error < 0) {
-        rill_buf_unref(buf);
-        rill_sys_free(order_by_id);
-    }
-    return error;
+    return known ? server->loops[index].loop : NULL;
 }
 
 int rill_server_send(struct rill_server *server, struct rill_conn_id id, struct rill_buf *buf)
 {
-    return post_by_id(server, id, buf);
+    struct rill_loop *loop = loop_of(server, id);
+    if (loop)
+        return rill_conn_post_send(loop, id, buf);
+    rill_buf_unref(buf);
+    return -ESTALE;
 }
 
 int rill_server_close(struct rill_server *server, struct rill_conn_id id)
 {
-    return post_by_id(server, id, NULL);
+    struct rill_loop *loop = loop_of(server, id);
+    return loop ? rill_conn_post_close(loop, id) : -ESTALE;
 }
