@@ -97,6 +97,11 @@ RILL_SYS(int, sendmmsg, (int fd, struct mmsghdr *messages, unsigned count, int f
          sendmmsg(fd, messages, count, flags))
 RILL_SYS(ssize_t, sendfile, (int out_fd, int in_fd, off_t *offset, size_t count),
          sendfile(out_fd, in_fd, offset, count))
+RILL_SYS(ssize_t, splice, (int in_fd, int out_fd, size_t count, unsigned flags),
+         splice(in_fd, NULL, out_fd, NULL, count, flags))
+RILL_SYS(int, pipe2, (int fds[2], int flags), pipe2(fds, flags))
+/* Of a pipe: the size that it got, which is no less than BYTES. */
+RILL_SYS(int, set_pipe_bytes, (int fd, int bytes), fcntl(fd, F_SETPIPE_SZ, bytes))
 
 RILL_SYS(int, getaddrinfo,
          (const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **found),

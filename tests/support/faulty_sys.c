@@ -3,12 +3,13 @@
 #define RILL_SYS_REPLACED
 #endif
 #include "faulty_sys.h"
+#include "random.h"
 #include "rill/core/sys.h"
 #include <event2/event.h>
 #include <string.h>
 #include <sys/epoll.h>
 
-enum { TIMER_FDS = 64 };
+enum { TIMER_FDS = 64, WATCHED_FDS = 1024 };
 
 struct faulty_sys faulty_sys;
 
@@ -39,6 +40,47 @@ static bool fails(enum faulty_call kind)
     faulty_sys.failed++;
     errno = faulty_sys.fail_error ? faulty_sys.fail_error : ENOMEM;
     return true;
+}
+
+/* What epoll was asked to watch since `short_seed` was set, by descriptor. */
+static struct {
+    int epoll_fd; /* 0: nothing */
+    struct epoll_event event;
+} watched[WATCHED_FDS];
+
+void faulty_sys_tell_again(void)
+{
+    for (int fd = 0; fd < WATCHED_FDS; fd++)
+        if (watched[fd].epoll_fd)
+            syscall(SYS_epoll_ctl, watched[fd].epoll_fd, EPOLL_CTL_MOD, fd, &watched[fd].event);
+}
+
+/* With `short_seed`, how much of LENGTH a call may move; -1 with errno set for nothing at all. */
+static ssize_t shortened(size_t length)
+{
+    if (!faulty_sys.short_seed || length == 0)
+        return (ssize_t)length;
+    struct test_random random = {faulty_sys.short_seed};
+    uint64_t n = test_random_next(&random);
+    faulty_sys.short_seed = random.state ? random.state : 1;
+    switch (n % 8) {
+    case 0:
+        errno = EINTR;
+        return -1;
+    case 1:
+        errno = EAGAIN;
+        return -1;
+    case 2:
+        return 1;
+    case 3:
+    case 4:
+        return 1 + (ssize_t)(n / 8 % (length < 16 ? length : 16));
+    case 5:
+    case 6:
+        return 1 + (ssize_t)(n / 8 % length);
+    default:
+        return (ssize_t)length;
+    }
 }
 
 /* --- time --- */
@@ -191,13 +233,18 @@ ssize_t rill_sys_recv(int fd, void *into, size_t size, int flags)
         faulty_sys.endless += size;
         return (ssize_t)size;
     }
-    return recv(fd, into, faulty_sys.most_received && size > faulty_sys.most_received ? faulty_sys.most_received : size,
-                flags);
+    ssize_t most =
+        shortened(faulty_sys.most_received && size > faulty_sys.most_received ? faulty_sys.most_received : size);
+    return most < 0 ? -1 : recv(fd, into, (size_t)most, flags);
 }
 
 /* How much of LENGTH may be sent; -1 with errno set when nothing. */
 static ssize_t allowed(size_t length)
 {
+    ssize_t less = shortened(length);
+    if (less < 0)
+        return -1;
+    length = (size_t)less;
     if (faulty_sys.most_sent && length > faulty_sys.most_sent)
         length = faulty_sys.most_sent;
     if (faulty_sys.send_limited && length > faulty_sys.send_quota)
@@ -269,6 +316,19 @@ ssize_t rill_sys_sendfile(int out_fd, int in_fd, off_t *offset, size_t count)
     return most < 0 ? -1 : sent(sendfile(out_fd, in_fd, offset, (size_t)most));
 }
 
+ssize_t rill_sys_splice(int in_fd, int out_fd, size_t count, unsigned flags)
+{
+    if (fails(FAULTY_SPLICE))
+        return -1;
+    ssize_t most = shortened(count);
+    return most < 0 ? -1 : splice(in_fd, NULL, out_fd, NULL, (size_t)most, flags);
+}
+
+int rill_sys_pipe2(int fds[2], int flags)
+{
+    return fails(FAULTY_DESCRIPTOR) ? -1 : pipe2(fds, flags);
+}
+
 /* libevent calls it by this name, so this is the one it finds. The C library's parameters have reserved names. */
 /* NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name) */
 /* NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name) */
@@ -276,6 +336,10 @@ int epoll_ctl(int epoll_fd, int order, int fd, struct epoll_event *event)
 {
     if (order != EPOLL_CTL_DEL && fails(FAULTY_EPOLL_CTL))
         return -1;
+    if (faulty_sys.short_seed && fd < WATCHED_FDS) {
+        watched[fd].epoll_fd = order == EPOLL_CTL_DEL ? 0 : epoll_fd;
+        watched[fd].event = order == EPOLL_CTL_DEL ? (struct epoll_event){0} : *event;
+    }
     return (int)syscall(SYS_epoll_ctl, epoll_fd, order, fd, event);
 }
 

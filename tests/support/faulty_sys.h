@@ -16,10 +16,11 @@ enum faulty_call {
     FAULTY_RECV,
     FAULTY_SEND,     /* send, sendmsg */
     FAULTY_SENDFILE, /* sendfile */
+    FAULTY_SPLICE,
     FAULTY_ACCEPT,
     FAULTY_CONNECT,
     FAULTY_EPOLL_CTL,  /* libevent's */
-    FAULTY_DESCRIPTOR, /* socket, bind, listen, getsockname, setsockopt, eventfd, timerfd_create */
+    FAULTY_DESCRIPTOR, /* socket, bind, listen, getsockname, setsockopt, eventfd, timerfd_create, pipe2 */
     FAULTY_THREAD,     /* pthread_create */
     FAULTY_CALLS,
 };
@@ -35,7 +36,10 @@ struct faulty_sys {
     int fail_error;          /* errno of what `fail_after` lets fail; 0: ENOMEM */
     size_t most_received;    /* bytes a recv; 0: no limit */
     size_t most_sent;        /* bytes a send, sendmsg or sendfile; 0: no limit */
-    bool send_limited;       /* only send_quota more bytes are taken, then it is EAGAIN */
+    /* Not 0: every recv, send, sendmsg, sendfile and splice moves a part of what it could, one byte at least, or is
+     * interrupted, or would have to wait, as a row of random numbers that begins with this has it. */
+    uint64_t short_seed;
+    bool send_limited; /* only send_quota more bytes are taken, then it is EAGAIN */
     uint64_t send_quota;
     int endless_fd;    /* not 0: recv always fills the buffer from it, sends to it take all */
     uint64_t endless;  /* bytes that it moved */
@@ -49,6 +53,10 @@ extern struct faulty_sys faulty_sys;
 
 /* Back to the real system; the clock stays where it is. */
 void faulty_sys_reset(void);
+
+/* Has epoll tell again what descriptors are ready for. To be called after each turn with `short_seed`: who was told by
+ * a short count, or by EAGAIN, that there is nothing more waits for an edge, and the kernel knows of none. */
+void faulty_sys_tell_again(void);
 
 /* Puts the monotonic clock forward; timers that are due then fire in the next turn. */
 void faulty_sys_forward(uint64_t ms);
