@@ -151,7 +151,7 @@ void rill_conn_close(struct rill_conn *conn, enum rill_close_reason reason)
         net->closed_deferred = true;
         rill_loop_defer_last(net->loop, &net->closed_task);
     }
-    if (RILL_UNLIKELY(conn->watches != NULL))
+    if (RILL_UNLIKELY(conn->watchers != NULL))
         rill_conn_tell_closed(conn);
     if (conn->config->handler->on_close)
         conn->config->handler->on_close(conn, reason);

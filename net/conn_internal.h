@@ -41,14 +41,14 @@ struct rill_output {
 };
 
 /* Somebody beside the handler who has to know how a connection fares: a channel's member. Those of one connection are a
- * ring; see conn_watch.c. */
-struct rill_conn_watch {
-    struct rill_conn_watch *next, *previous;
+ * ring; see conn_watchers.c. */
+struct rill_conn_watcher {
+    struct rill_conn_watcher *next, *previous;
     /* All output has left, and somebody wanted to know. May send with rill_conn_send_now() and rill_conn_queue_buf();
      * when the connection is finishing there is nothing to wait for any more. */
-    void (*on_room)(struct rill_conn_watch *watch);
-    /* The connection closes; the watch is off it already, and the handler's on_close comes next. */
-    void (*on_close)(struct rill_conn_watch *watch);
+    void (*on_room)(struct rill_conn_watcher *watcher);
+    /* The connection closes; the watcher is off it already, and the handler's on_close comes next. */
+    void (*on_close)(struct rill_conn_watcher *watcher);
 };
 
 #define RILL_SEGMENT_BYTES 16384 /* of a leased COPIED segment, header included */
@@ -98,10 +98,10 @@ struct rill_conn {
     struct rill_net *net;
     const struct rill_conn_config *config;
     void *user;
-    struct rill_output *out;         /* NULL: nothing waits */
-    struct rill_buf *held;           /* NULL: everything was consumed */
-    struct rill_conn_watch *watches; /* the ring, where it is told next; NULL: nobody watches */
-    uint64_t deadline_ms;            /* rill_conn_set_deadline(); 0: none */
+    struct rill_output *out;            /* NULL: nothing waits */
+    struct rill_buf *held;              /* NULL: everything was consumed */
+    struct rill_conn_watcher *watchers; /* the ring, where it is told next; NULL: nobody watches */
+    uint64_t deadline_ms;               /* rill_conn_set_deadline(); 0: none */
     int fd;
     uint32_t slot;
     struct rill_ip peer;
@@ -123,7 +123,7 @@ struct rill_conn {
     bool drain_wanted : 1;
     bool served : 1;      /* one of the server's, for good, whoever's handler it has by now */
     bool counted : 1;     /* by net->address_counts, under `peer` */
-    bool room_wanted : 1; /* a watch is told when all output has left */
+    bool room_wanted : 1; /* a watcher is told when all output has left */
     bool redeliver : 1;   /* show `held` again although nothing new has come */
 };
 
@@ -149,16 +149,16 @@ ssize_t rill_conn_send_now(struct rill_conn *conn, const struct iovec *parts, si
  * -ENOMEM: the connection is closed. */
 int rill_conn_queue_buf(struct rill_conn *conn, struct rill_buf *buf, size_t offset);
 
-/* conn_watch.c */
+/* conn_watchers.c */
 
-void rill_conn_watch(struct rill_conn *conn, struct rill_conn_watch *watch);
-void rill_conn_unwatch(struct rill_conn *conn, struct rill_conn_watch *watch);
+void rill_conn_add_watcher(struct rill_conn *conn, struct rill_conn_watcher *watcher);
+void rill_conn_remove_watcher(struct rill_conn *conn, struct rill_conn_watcher *watcher);
 
-/* All output has left: tells the watches, each in its turn, as long as none of them has filled the socket. False when
+/* All output has left: tells the watchers, each in its turn, as long as none of them has filled the socket. False when
  * the connection is closed now. */
 bool rill_conn_tell_room(struct rill_conn *conn);
 
-/* Takes all watches off and tells each. */
+/* Takes all watchers off and tells each. */
 void rill_conn_tell_closed(struct rill_conn *conn);
 
 /* conn.c */
