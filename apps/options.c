@@ -44,6 +44,12 @@ static int parse_backend(void *target, const char *text, const char **wanted)
     return rill_backend_parse(text, target);
 }
 
+static int parse_defer_accept(void *target, const char *text, const char **wanted)
+{
+    *wanted = "on, off or auto is wanted";
+    return rill_defer_accept_parse(text, target);
+}
+
 static int parse_log_level(void *target, const char *text, const char **wanted)
 {
     enum rill_log_level level;
@@ -68,6 +74,8 @@ enum { TABLES = 4 }; /* the program's own, all servers', its protocol's, everybo
 static const struct rill_option http_options[] = {
     {"--idle-timeout", "TIME", "between two requests of a connection (60s)", RILL_OPTION_DURATION,
      AT(http.idle_timeout_ms), .min = 1},
+    {"--defer-accept", "WHEN", "leave new connections to the kernel until their first byte: on, off or auto (auto)",
+     RILL_OPTION_CUSTOM, AT(server.defer_accept), .parse = parse_defer_accept},
     {"--header-timeout", "TIME", "from a request's first byte to its blank line (10s)", RILL_OPTION_DURATION,
      AT(http.header_timeout_ms), .min = 1},
     {"--body-timeout", "TIME", "stretch in which a body must bring 500 bytes a second (30s)", RILL_OPTION_DURATION,
@@ -82,6 +90,8 @@ static const struct rill_option http_options[] = {
 static const struct rill_option protocol_options[] = {
     {"--idle-timeout", "TIME", "a connection on which nothing moves for so long is closed (never)",
      RILL_OPTION_DURATION, AT(server.idle_timeout_ms), .min = 1},
+    {"--defer-accept", "WHEN", "leave new connections to the kernel until their first byte: on, off or auto (off)",
+     RILL_OPTION_CUSTOM, AT(server.defer_accept), .parse = parse_defer_accept},
 };
 
 static const struct rill_option server_options[] = {
@@ -98,9 +108,6 @@ static const struct rill_option server_options[] = {
     {"--backend", "NAME", "epoll, poll or select (epoll)", RILL_OPTION_CUSTOM, AT(server.backend),
      .parse = parse_backend},
     {"--pin", NULL, "bind each reactor to a CPU", RILL_OPTION_FLAG, AT(server.pin)},
-    {"--defer-accept", NULL,
-     "leave a connection to the kernel until its first byte: cheaper, see docs/performance.md (off)", RILL_OPTION_FLAG,
-     AT(server.defer_accept)},
     {"--write-timeout", "TIME", "a client that takes no byte for so long is dropped (30s)", RILL_OPTION_DURATION,
      AT(server.write_timeout_ms), .min = 1},
     {"--drain-timeout", "TIME", "for what is in flight to finish when stopping (10s)", RILL_OPTION_DURATION,

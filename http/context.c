@@ -69,6 +69,8 @@ int rill_http_server_configure(struct rill_http_server *server, const struct ril
     FILL_IN(own->min_body_bytes_per_second, 500);
     FILL_IN(own->idle_timeout_ms, 60000);
     FILL_IN(own->net.workers, 4);
+    if (own->net.defer_accept == RILL_DEFER_DEFAULT)
+        own->net.defer_accept = RILL_DEFER_AUTO;
     FILL_IN(own->net.write_timeout_ms, 30000);
     FILL_IN(own->net.max_input_bytes, (size_t)own->limits.max_header_bytes + (256 << 10));
     own->net.handler = &rill_session_handler;

@@ -163,20 +163,24 @@ bool rill_server_listens_per_loop(const struct rill_server *server, unsigned i)
            server->addresses[i].addr.socket.any.sa_family != AF_UNIX; /* the kernel does not balance those */
 }
 
-int rill_server_open_listeners(struct rill_loop *loop, struct server_listener *listeners, unsigned number)
+int rill_server_open_listeners(struct rill_loop *loop, struct server_listener *listeners, unsigned number,
+                               void (*on_closed)(void *place))
 {
     int error = 0;
     for (unsigned i = 0; i < number; i++) {
         struct server_listener *place = &listeners[i];
-        struct rill_listener_handler handler = {
-            .on_accept = on_main_accept, .on_batch_end = on_main_batch_end, .room = room, .arg = place};
+        struct rill_listener_handler handler = {.on_accept = on_main_accept,
+                                                .on_batch_end = on_main_batch_end,
+                                                .room = room,
+                                                .on_closed = on_closed,
+                                                .arg = place};
         if (place->to) {
             handler.on_accept = on_loop_accept;
             handler.on_batch_end = NULL;
         }
         if (place->fd < 0)
             continue;
-        place->listener = rill_listener_new(loop, place->fd, &handler, &error);
+        place->listener = rill_listener_new(loop, place->fd, &handler, place->server->config.defer_accept, &error);
         place->fd = -1;
         if (!place->listener)
             return error;

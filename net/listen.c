@@ -25,7 +25,7 @@ static int parse_mode(const char *text, struct rill_listen_address *address, con
     size_t digits = strspn(text, "01234567");
     for (size_t i = 0; i < digits && i < 5; i++)
         mode = mode * 8 + (unsigned)(text[i] - '0');
-    if (digits == 0 || digits > 4 || text[digits] != '\0' || mode > 0777)
+    if (digits == 0 || digits > 4 || text[digits] != '\0' || mode == 0 || mode > 0777)
         return fail(why, "three octal digits are wanted after \"mode=\", as in mode=660");
     address->mode = (int)mode;
     return 0;
@@ -34,7 +34,7 @@ static int parse_mode(const char *text, struct rill_listen_address *address, con
 int rill_listen_parse(const char *text, struct rill_listen_address *address, const char **why)
 {
     static const char mode_option[] = ",mode=";
-    *address = (struct rill_listen_address){.fd = -1, .mode = -1};
+    *address = (struct rill_listen_address){.fd = -1};
     if (strncmp(text, "fd:", 3) == 0)
         return parse_fd(text + 3, address, why);
     const char *option = strncmp(text, "unix:", 5) == 0 ? strstr(text, mode_option) : NULL;

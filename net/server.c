@@ -68,18 +68,44 @@ static void stop_one(struct rill_conn *conn, void *arg)
         rill_conn_finish_as(conn, false, RILL_CLOSE_STOPPED);
 }
 
-/* On the loop: accept what got through the handshake, accept no more, and let every connection come to its end. */
-static void drain_loop(struct rill_task *task)
+/* --- listeners: they end first; that takes a while when the kernel holds clients back --- */
+
+/* Ends those of NUMBER LISTENERS that accept, at once when NOW, and calls ALL_CLOSED(ARG) when none is left. LEFT
+ * counts them, and this call itself, because they may end in it. */
+static void close_listeners(struct server_listener *listeners, unsigned number, bool now, unsigned *left,
+                            void (*all_closed)(void *arg), void *arg)
 {
-    struct server_loop *sl = rill_container_of(task, struct server_loop, drain_task);
-    for (unsigned i = 0; i < sl->server->listener_count; i++) {
-        rill_listener_close(sl->listeners[i].listener);
-        sl->listeners[i].listener = NULL;
-    }
+    *left = 1;
+    for (unsigned i = 0; i < number; i++)
+        *left += listeners[i].listener != NULL;
+    for (unsigned i = 0; i < number; i++)
+        rill_listener_close(listeners[i].listener, now);
+    if (--*left == 0)
+        all_closed(arg);
+}
+
+/* On the loop: every connection is to come to its end. */
+static void tell_connections(void *arg)
+{
+    struct server_loop *sl = arg;
     sl->draining = true;
     rill_conn_each(sl->loop, NULL, stop_one, NULL);
     if (!sl->net || sl->net->server_conns == 0)
         on_empty(sl);
+}
+
+static void on_loop_listener_closed(void *arg)
+{
+    struct server_listener *place = arg;
+    place->listener = NULL;
+    if (--place->to->listeners_left == 0)
+        tell_connections(place->to);
+}
+
+static void drain_loop(struct rill_task *task)
+{
+    struct server_loop *sl = rill_container_of(task, struct server_loop, drain_task);
+    close_listeners(sl->listeners, sl->server->listener_count, false, &sl->listeners_left, tell_connections, sl);
 }
 
 static void close_one(struct rill_conn *conn, void *arg)
@@ -92,6 +118,8 @@ static void close_one(struct rill_conn *conn, void *arg)
 static void close_loop(struct rill_task *task)
 {
     struct server_loop *sl = rill_container_of(task, struct server_loop, close_task);
+    if (sl->listeners_left > 0)
+        close_listeners(sl->listeners, sl->server->listener_count, true, &sl->listeners_left, tell_connections, sl);
     rill_conn_each(sl->loop, NULL, close_one, NULL);
 }
 
@@ -118,10 +146,34 @@ static void stop_loops(struct rill_server *server)
     rill_loop_stop(server->main_loop);
 }
 
+/* Nobody accepts for the main loop any more: every loop is to end its own listeners, and then its connections. */
+static void drain_loops(void *arg)
+{
+    struct rill_server *server = arg;
+    server->waiting_for = server->loop_count;
+    for (unsigned k = 0; k < server->loop_count; k++)
+        order(&server->loops[k], &server->loops[k].drain_task, drain_loop);
+}
+
+static void on_main_listener_closed(void *arg)
+{
+    struct server_listener *place = arg;
+    place->listener = NULL;
+    if (--place->server->listeners_left == 0)
+        drain_loops(place->server);
+}
+
+static void close_main_listeners(struct rill_server *server, bool now)
+{
+    close_listeners(server->listeners, server->listener_count, now, &server->listeners_left, drain_loops, server);
+}
+
 static void close_all(struct rill_server *server)
 {
     if (rill_server_state(server) != SERVER_DRAINING)
         return;
+    if (server->listeners_left > 0)
+        close_main_listeners(server, true);
     set_state(server, SERVER_STOPPING);
     for (unsigned k = 0; k < server->loop_count; k++)
         order(&server->loops[k], &server->loops[k].close_task, close_loop);
@@ -140,19 +192,12 @@ static void drain(struct rill_server *server)
         return;
     set_state(server, SERVER_DRAINING);
     rill_log_info("%s: draining", server->name);
-    for (unsigned i = 0; i < server->listener_count; i++) {
-        if (!server->listeners[i].listener)
-            continue;
-        /* The file goes first: once nobody listens, a new server may have put one of its own there. */
-        rill_server_remove_socket_file(&server->addresses[i]);
-        rill_listener_close(server->listeners[i].listener);
-        server->listeners[i].listener = NULL;
-    }
-    server->waiting_for = server->loop_count;
+    for (unsigned i = 0; i < server->listener_count; i++) /* once nobody listens, a new server may put its own there */
+        if (server->listeners[i].listener)
+            rill_server_remove_socket_file(&server->addresses[i]);
     uint64_t timeout_ms = server->config.drain_timeout_ms ? server->config.drain_timeout_ms : DRAIN_TIMEOUT_MS;
     rill_loop_arm(server->main_loop, &server->drain_timer, timeout_ms);
-    for (unsigned k = 0; k < server->loop_count; k++)
-        order(&server->loops[k], &server->loops[k].drain_task, drain_loop);
+    close_main_listeners(server, false);
 }
 
 /* Drains, with NOW closes everything; while starting, as soon as that has ended, because the loops' tasks and reports
@@ -279,7 +324,8 @@ static void on_listening(struct rill_task *task)
 static void listen_on_loop(struct rill_task *task)
 {
     struct server_loop *sl = rill_container_of(task, struct server_loop, start_task);
-    sl->start_error = rill_server_open_listeners(sl->loop, sl->listeners, sl->server->listener_count);
+    sl->start_error =
+        rill_server_open_listeners(sl->loop, sl->listeners, sl->server->listener_count, on_loop_listener_closed);
     report(sl, on_listening);
 }
 
@@ -291,7 +337,8 @@ static void on_prepared(struct rill_task *task)
     if (!all_reported(sl))
         return;
     if (server->error == 0 && !server->stop_wanted)
-        server->error = rill_server_open_listeners(server->main_loop, server->listeners, server->listener_count);
+        server->error = rill_server_open_listeners(server->main_loop, server->listeners, server->listener_count,
+                                                   on_main_listener_closed);
     if (server->error < 0 || server->stop_wanted) {
         end_start(server);
         return;

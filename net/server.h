@@ -9,6 +9,7 @@
 #include "rill/core/loop.h"
 #include "rill/core/workers.h"
 #include "rill/net/conn.h"
+#include "rill/net/listener.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -39,7 +40,7 @@ struct rill_listen {
 struct rill_listen_address {
     struct rill_addr addr;
     int fd;   /* inherited, listening already; -1: to be opened */
-    int mode; /* of a Unix socket's file; -1: what the umask leaves */
+    int mode; /* of a Unix socket's file; 0: what the umask leaves */
 };
 
 /* Reads what rill_addr_parse() reads, and "unix:/PATH,mode=660" (octal), and "fd:N", a listening stream socket that the
@@ -61,13 +62,10 @@ struct rill_server_config {
     unsigned max_connections; /* of this server's; accepting pauses at so many; 0: what the descriptor limit allows */
     /* From one IPv4 address or one IPv6 /64, of this server's; more are closed unheard; 0: no limit. */
     unsigned max_connections_per_address;
-    unsigned workers;          /* threads of the pool, rill_loop_workers() of every loop; 0: no pool */
-    unsigned worker_queue;     /* jobs that may wait for one; 0: 1024 */
-    uint64_t drain_timeout_ms; /* 0: 10 s */
-    /* TCP_DEFER_ACCEPT, for protocols in which the client speaks first: the kernel keeps a connection until its first
-     * byte has come, or for about a second. It spares short connections a quarter of their CPU time; the price is
-     * that clients who have not said anything are not told when the server stops. */
-    bool defer_accept;
+    unsigned workers;                    /* threads of the pool, rill_loop_workers() of every loop; 0: no pool */
+    unsigned worker_queue;               /* jobs that may wait for one; 0: 1024 */
+    uint64_t drain_timeout_ms;           /* 0: 10 s */
+    enum rill_defer_accept defer_accept; /* for protocols in which the client speaks first */
     const struct rill_conn_handler *handler;
     void *arg;                /* rill_conn_arg() */
     uint64_t idle_timeout_ms; /* these seven as in struct rill_conn_config */

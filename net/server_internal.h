@@ -43,6 +43,7 @@ struct server_loop {
     struct server_listener listeners[RILL_SERVER_MAX_LISTENERS];   /* the loop's own, with RILL_ACCEPT_REUSEPORT */
     struct rill_task start_task, drain_task, close_task, end_task; /* main loop to this loop */
     struct rill_task report_task;                                  /* this loop to the main loop */
+    unsigned listeners_left;                                       /* that accept still; this loop's */
     bool started, draining, drained;                               /* this loop's */
     int start_error;                                               /* this loop's until it has started */
     /* Each on a cache line of its own, because all that accept read them. */
@@ -88,6 +89,7 @@ struct rill_server {
     int error;
     struct stop_request want_drain, want_close;
     bool stop_wanted, stop_now; /* asked for while starting; the main loop's */
+    unsigned listeners_left;    /* of the main loop's, that accept still; the main loop's */
     unsigned waiting_for;       /* loops that have not reported yet: the main loop's */
     struct rill_timer drain_timer;
     struct event *signals[3];
@@ -106,8 +108,10 @@ void rill_server_remove_socket_file(const struct rill_listen_address *address);
 
 /* dispatch.c */
 
-/* Starts accepting on those of NUMBER LISTENERS that are open, on LOOP. On its thread. */
-int rill_server_open_listeners(struct rill_loop *loop, struct server_listener *listeners, unsigned number);
+/* Starts accepting on those of NUMBER LISTENERS that are open, on LOOP; ON_CLOSED is told of each that has ended. On
+ * its thread. */
+int rill_server_open_listeners(struct rill_loop *loop, struct server_listener *listeners, unsigned number,
+                               void (*on_closed)(void *place));
 
 /* Whether listener I is opened once a loop. */
 bool rill_server_listens_per_loop(const struct rill_server *server, unsigned i);

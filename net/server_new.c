@@ -71,10 +71,8 @@ static int open_sockets(struct rill_server *server, unsigned i)
 {
     struct rill_listen_address *address = &server->addresses[i];
     bool per_loop = rill_server_listens_per_loop(server, i);
-    struct rill_sock_listen_options options = {.backlog = server->config.backlog,
-                                               .reuse_port = per_loop,
-                                               .defer_accept = server->config.defer_accept,
-                                               .mode = address->mode};
+    struct rill_sock_listen_options options = {
+        .backlog = server->config.backlog, .reuse_port = per_loop, .mode = address->mode};
     if (address->fd >= 0)
         return inherit(server, i);
     for (unsigned k = 0; k < (per_loop ? server->loop_count : 1); k++) {

@@ -19,7 +19,7 @@ static void remove_stale(const struct rill_addr *addr)
 
 static int set_options(int fd, int family, const struct rill_sock_listen_options *options)
 {
-    int on = 1, seconds = 1;
+    int on = 1;
     if (family == AF_UNIX)
         return 0;
     /* Accepted sockets inherit TCP_NODELAY, which saves a call for each. */
@@ -30,8 +30,6 @@ static int set_options(int fd, int family, const struct rill_sock_listen_options
         return -errno;
     if (family == AF_INET6 && rill_sys_setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) < 0)
         return -errno;
-    if (options->defer_accept)
-        rill_sys_setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof seconds); /* a favour, not a need */
     return 0;
 }
 
@@ -42,7 +40,7 @@ static int bind_and_listen(int fd, const struct rill_addr *addr, const struct ri
     if (rill_sys_bind(fd, &addr->socket.any, addr->length) < 0)
         return -errno;
     /* Nobody can connect before listen(2), so nobody gets in before the mode is what was asked for. */
-    if ((!local || options->mode < 0 || rill_sys_chmod(addr->socket.local.sun_path, (mode_t)options->mode) == 0) &&
+    if ((!local || options->mode == 0 || rill_sys_chmod(addr->socket.local.sun_path, (mode_t)options->mode) == 0) &&
         rill_sys_listen(fd, options->backlog ? options->backlog : SOMAXCONN) == 0)
         return 0;
     int error = -errno;
@@ -92,6 +90,12 @@ int rill_sock_inherit(int fd, struct rill_addr *addr)
     if (error == 0 && addr->socket.any.sa_family != AF_UNIX)
         rill_sys_setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* a favour, not a need */
     return error;
+}
+
+int rill_sock_defer_accept(int fd, bool on)
+{
+    int seconds = on;
+    return rill_sys_setsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, sizeof seconds) < 0 ? -errno : 0;
 }
 
 int rill_sock_accept(int listen_fd, struct rill_ip *peer)

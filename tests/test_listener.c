@@ -5,12 +5,13 @@
 #include "rill/net/sock_internal.h"
 #include "support/faulty_sys.h"
 #include <check.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 
 static struct rill_loop *loop;
 static struct rill_listener *listener;
 static struct rill_addr at;
-static int accepted, batches, close_at;
+static int accepted, batches, close_at, ends;
 static unsigned welcome;
 static char log_path[64];
 
@@ -23,7 +24,7 @@ static void on_accept(void *arg, int fd, const struct rill_ip *peer)
     close(fd);
     accepted++;
     if (accepted == close_at) {
-        rill_listener_close(listener);
+        rill_listener_close(listener, true);
         listener = NULL;
     }
 }
@@ -40,8 +41,14 @@ static unsigned room(void *arg)
     return welcome;
 }
 
+static void on_closed(void *arg)
+{
+    (void)arg;
+    ends++;
+}
+
 static const struct rill_listener_handler handler = {
-    .on_accept = on_accept, .on_batch_end = on_batch_end, .room = room};
+    .on_accept = on_accept, .on_batch_end = on_batch_end, .room = room, .on_closed = on_closed};
 
 static void listen_on(const char *text)
 {
@@ -49,7 +56,7 @@ static void listen_on(const char *text)
     ck_assert_int_eq(rill_addr_parse(text, &at, NULL), 0);
     int fd = rill_sock_listen(&at, &(struct rill_sock_listen_options){.backlog = 0});
     ck_assert_int_ge(fd, 0);
-    listener = rill_listener_new(loop, fd, &handler, &error);
+    listener = rill_listener_new(loop, fd, &handler, RILL_DEFER_OFF, &error);
     ck_assert_ptr_nonnull(listener);
 }
 
@@ -57,7 +64,7 @@ static void set_up(void)
 {
     int error;
     faulty_sys_reset();
-    accepted = batches = close_at = 0;
+    accepted = batches = close_at = ends = 0;
     welcome = 1000000;
     snprintf(log_path, sizeof log_path, "/tmp/rill-test-listener-%ld", (long)getpid());
     ck_assert_int_eq(rill_log_open(log_path), 0);
@@ -68,7 +75,7 @@ static void set_up(void)
 
 static void tear_down(void)
 {
-    rill_listener_close(listener);
+    rill_listener_close(listener, true);
     rill_loop_free(loop);
     unlink(log_path);
 }
@@ -199,7 +206,7 @@ END_TEST
 START_TEST(closing_accepts_what_got_through)
 {
     call(200);
-    rill_listener_close(listener);
+    rill_listener_close(listener, true);
     listener = NULL;
     ck_assert_int_eq(accepted, 200);
     int fd = socket(AF_INET, SOCK_STREAM, 0);
@@ -209,11 +216,80 @@ START_TEST(closing_accepts_what_got_through)
 }
 END_TEST
 
+/* A client that says nothing is the kernel's until a second has passed: real time, which cannot be sped up. */
+START_TEST(closing_waits_for_those_held_back)
+{
+    rill_listener_close(listener, true);
+    ck_assert_int_eq(rill_addr_parse("127.0.0.1:0", &at, NULL), 0);
+    int error = 0, fd = rill_sock_listen(&at, &(struct rill_sock_listen_options){.backlog = 0});
+    listener = rill_listener_new(loop, fd, &handler, RILL_DEFER_ON, &error);
+    ck_assert_ptr_nonnull(listener);
+    int silent = socket(AF_INET, SOCK_STREAM, 0), eager = socket(AF_INET, SOCK_STREAM, 0);
+    ck_assert_int_eq(connect(silent, &at.socket.any, at.length), 0);
+    ck_assert_int_eq(connect(eager, &at.socket.any, at.length), 0);
+    ck_assert_int_eq(write(eager, "x", 1), 1);
+    turns(2);
+    ck_assert_int_eq(accepted, 1);
+    rill_listener_close(listener, _i);
+    ck_assert_int_eq(ends, _i ? 2 : 1);
+    while (ends < 2)
+        ck_assert_int_eq(rill_loop_turn(loop, true), 0);
+    listener = NULL;
+    ck_assert_int_eq(accepted, _i ? 1 : 2);
+    close(silent);
+    close(eager);
+}
+END_TEST
+
+START_TEST(closing_at_once_after_all)
+{
+    rill_listener_close(listener, true);
+    ck_assert_int_eq(rill_addr_parse("127.0.0.1:0", &at, NULL), 0);
+    int error = 0, fd = rill_sock_listen(&at, &(struct rill_sock_listen_options){.backlog = 0});
+    listener = rill_listener_new(loop, fd, &handler, RILL_DEFER_ON, &error);
+    rill_listener_close(listener, false);
+    rill_listener_close(listener, false);
+    call(1);
+    ck_assert_int_eq(ends, 1);
+    rill_listener_close(listener, true);
+    ck_assert_int_eq(ends, 2);
+    listener = NULL;
+}
+END_TEST
+
+static int deferring(int fd)
+{
+    int seconds = 0;
+    socklen_t length = sizeof seconds;
+    ck_assert_int_eq(getsockopt(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, &length), 0);
+    return seconds;
+}
+
+START_TEST(defers_by_itself_while_short_ones_are_many)
+{
+    rill_listener_close(listener, true);
+    ck_assert_int_eq(rill_addr_parse("127.0.0.1:0", &at, NULL), 0);
+    int error = 0, fd = rill_sock_listen(&at, &(struct rill_sock_listen_options){.backlog = 0});
+    listener = rill_listener_new(loop, fd, &handler, RILL_DEFER_AUTO, &error);
+    ck_assert_ptr_nonnull(listener);
+    call(60); /* `welcome` stays as it is: all of them have gone by the next look */
+    turns(2);
+    ck_assert_int_eq(deferring(fd), 0);
+    faulty_sys_forward(110);
+    call(1);
+    turns(2);
+    ck_assert_int_ne(deferring(fd), 0);
+    faulty_sys_forward(1100);
+    turns(2);
+    ck_assert_int_eq(deferring(fd), 0);
+}
+END_TEST
+
 START_TEST(closing_takes_no_more_than_are_welcome)
 {
     welcome = 0;
     call(5);
-    rill_listener_close(listener);
+    rill_listener_close(listener, true);
     listener = NULL;
     ck_assert_int_eq(accepted, 0);
 }
@@ -224,7 +300,7 @@ START_TEST(closing_while_paused)
     faulty_sys.error[FAULTY_ACCEPT] = EMFILE;
     call(3);
     turns(3);
-    rill_listener_close(listener);
+    rill_listener_close(listener, true);
     listener = NULL;
     faulty_sys_forward(1000);
     turns(3);
@@ -362,6 +438,9 @@ int main(void)
     tcase_add_test(all, takes_no_more_than_are_welcome);
     tcase_add_loop_test(all, one_connections_trouble_is_not_the_others, 0, 10);
     tcase_add_test(all, closing_accepts_what_got_through);
+    tcase_add_loop_test(all, closing_waits_for_those_held_back, 0, 2);
+    tcase_add_test(all, closing_at_once_after_all);
+    tcase_add_test(all, defers_by_itself_while_short_ones_are_many);
     tcase_add_test(all, closing_takes_no_more_than_are_welcome);
     tcase_add_test(all, closing_while_paused);
     tcase_add_loop_test(all, on_accept_may_close_the_listener, 1, 100);

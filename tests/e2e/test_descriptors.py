@@ -61,9 +61,9 @@ class Descriptors(E2ETest):
         self.run_out("--max-connections", 10000, self.folder(), program="rill-httpd")
 
     def test_deferred_accepts(self):
-        """With --defer-accept the kernel keeps a silent client to itself; one that speaks is served at once."""
+        """With --defer-accept on the kernel keeps a silent client to itself; one that speaks is served at once."""
         for mode in ("round-robin", "reuseport"):
-            server = self.hello("--defer-accept", "--threads", 1, "--accept", mode)
+            server = self.hello("--defer-accept", "on", "--threads", 1, "--accept", mode)
             self.assertEqual(server.get("/hello").status, 200)
             wait_until(lambda: self.served(server), "service", 5)
             time.sleep(0.2)

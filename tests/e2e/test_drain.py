@@ -33,6 +33,33 @@ class Drain(E2ETest):
             client.close()
         self.check_stopped(server, 8)
 
+    def test_clients_that_the_kernel_holds_back_are_told(self):
+        """A client that has said nothing is not accepted with deferred accepts, yet it learns that the server stops."""
+        for options in (("--threads", 1), ("--threads", 0), ("--threads", 2, "--accept", "reuseport")):
+            server = self.hello("--defer-accept", "on", *options)
+            silent = [server.connect() for _ in range(5)]
+            speaking = server.connect()
+            self.assertEqual(speaking.request("GET", "/hello").status, 200)
+            server.signal(signal.SIGTERM)
+            late = server.connect()  # accepting goes on while they are waited for
+            self.assertEqual(late.request("GET", "/hello").status, 200)
+            for client in (*silent, speaking, late):
+                self.assertTrue(client.is_closed())
+                client.close()
+            self.check_stopped(server, 8)
+
+    def test_second_signal_does_not_wait_for_them(self):
+        for options in (("--threads", 1), ("--threads", 2, "--accept", "reuseport")):
+            server = self.hello("--defer-accept", "on", *options)
+            with server.connect() as silent:
+                server.signal(signal.SIGTERM)
+                wait_until(lambda: "draining" in server.stderr(), "the drain")
+                begin = time.monotonic()
+                server.signal(signal.SIGTERM)
+                self.check_stopped(server, 8)
+                self.assertLess(time.monotonic() - begin, 0.9)
+                silent.reset()
+
     def test_sleepers_are_answered(self):
         for threads in (0, 2):
             server = self.hello("--threads", threads)
