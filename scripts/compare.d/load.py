@@ -1,11 +1,11 @@
 """One load on several servers: wrk against each in turn, round after round, and what came of it."""
 import os
 import re
-import statistics
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import proc
+from rounds import interleaved
 from servers import Running, ServerError
 
 WRK_SCRIPT = Path(__file__).resolve().parent / "wrk.lua"
@@ -38,38 +38,8 @@ class Round:
     def user_us(self):
         return self.cpu_us * self.user_s / max(self.user_s + self.system_s, 1e-9)
 
-
-@dataclass
-class Result:
-    """All rounds of one contender. None stands for a round that failed."""
-
-    name: str
-    rounds: list = field(default_factory=list)
-    failures: list = field(default_factory=list)
-
-    @property
-    def good(self):
-        return [r for r in self.rounds if r]
-
-    def median(self, what):
-        if what == "user_us":
-            # Some 250 ticks a second divide the time into user and system: too few for one round to say much.
-            user, system = (sum(getattr(r, f) for r in self.good) for f in ("user_s", "system_s"))
-            return self.median("cpu_us") * user / max(user + system, 1e-9)
-        return statistics.median(getattr(r, what) for r in self.good)
-
-    def errors(self):
-        return sum(r.errors for r in self.good) + len(self.failures)
-
-    def ratio(self, base, what):
-        below = base.median(what)
-        return self.median(what) / below if below else float("nan")
-
-    def ratio_spread(self, base, what):
-        """Least and greatest ratio to BASE within a round, where both met the same machine."""
-        pairs = [(getattr(a, what), getattr(b, what)) for a, b in zip(self.rounds, base.rounds) if a and b]
-        ratios = [a / b for a, b in pairs if b]
-        return (min(ratios), max(ratios)) if ratios else (float("nan"), float("nan"))
+    def said(self):
+        return f"{self.requests_per_s:9.0f} req/s {self.cpu_us:8.2f} us CPU a request"
 
 
 class Bench:
@@ -107,24 +77,9 @@ class Bench:
                      got["p50_us"], got["p99_us"], memory, got["errors"], use.others_share)  # fmt: skip
 
     def rounds_of(self, contenders, shape, server_cpus=None, rounds=None, duration_s=None):
-        """Measures CONTENDERS interleaved, A B C A B C ..., every round begun by another one, so that neither a
-        drift of the machine nor a place in the order favours anyone. Returns a Result for each, by name."""
-        results = {c.name: Result(c.name) for c in contenders}
-        for number in range(rounds or self.rounds):
-            first = number % len(contenders)
-            for contender in contenders[first:] + contenders[:first]:
-                result = results[contender.name]
-                try:
-                    done = self.one_round(contender, shape, server_cpus or self.server_cpus,
-                                          duration_s or self.duration_s)  # fmt: skip
-                    result.rounds.append(done)
-                    self.say(f"  round {number + 1}: {contender.name:12} {done.requests_per_s:9.0f} req/s "
-                             f"{done.cpu_us:8.2f} us CPU a request")  # fmt: skip
-                except (ServerError, TimeoutError) as error:
-                    result.rounds.append(None)
-                    result.failures.append(str(error))
-                    self.say(f"  round {number + 1}: {error}")
-        return results
+        """Measures CONTENDERS interleaved. Returns a Result for each, by name."""
+        return interleaved(contenders, rounds or self.rounds, self.say, lambda contender: self.one_round(
+            contender, shape, server_cpus or self.server_cpus, duration_s or self.duration_s))  # fmt: skip
 
     def better(self, variants, shape, rounds=3):
         """The one of VARIANTS of a server, setting them apart by name, that spends the least CPU a request: the

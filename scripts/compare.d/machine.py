@@ -18,7 +18,13 @@ def _version(argv):
     return match.group(0) if match else "?"
 
 
-def describe():
+HTTP = {"nginx": ["nginx", "-v"], "h2o": ["h2o", "-v"], "lighttpd": ["lighttpd", "-v"], "wrk": ["wrk", "-v"]}
+NET = {"libevent": ["pkg-config", "--modversion", "libevent"], "libuv": ["pkg-config", "--modversion", "libuv"],
+       "haproxy": ["haproxy", "-v"], "memcached": ["memcached", "-V"]}  # fmt: skip
+
+
+def describe(programs):
+    """Two lines: the machine, and the versions of PROGRAMS ({name: command that prints it})."""
     with open("/proc/cpuinfo", encoding="utf-8") as file:
         model = re.search(r"model name\s*:\s*(.+)", file.read())
     with open("/etc/os-release", encoding="utf-8") as file:
@@ -26,6 +32,5 @@ def describe():
     return [
         f"{model.group(1) if model else platform.machine()}, {os.cpu_count()} CPUs, Linux {platform.release()}, "
         f"{system.group(1) if system else '?'}",
-        f"nginx {_version(['nginx', '-v'])}, h2o {_version(['h2o', '-v'])}, lighttpd {_version(['lighttpd', '-v'])}, "
-        f"wrk {_version(['wrk', '-v'])}",
+        ", ".join(f"{name} {_version(argv)}" for name, argv in programs.items()),
     ]
