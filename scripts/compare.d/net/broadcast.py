@@ -2,6 +2,7 @@
 what the server spends besides is its own."""
 import socket
 
+from net.rig import Peer
 from net.tables import Column, busy, of_groups
 from servers import ServerError
 from session import say
@@ -45,12 +46,15 @@ def run(rig):
     notes = rig.place(LOOPS)
     load = rig.compile("load_broadcast")
     members = QUICK_MEMBERS if rig.args.quick else MEMBERS
-    hub = rig.rill("rill-hub", check, LOOPS)
+    plain = rig.compile("hub_epoll")
+    hubs = [rig.rill("rill-hub", check, LOOPS),
+            Peer("plain", argv=lambda port, _: [str(plain), str(port), "1"], check=check)]  # fmt: skip
     say(f" {members} members")
-    results = rig.rounds_of([hub], lambda port: [load, port, members, MESSAGE_BYTES])
+    results = rig.rounds_of(hubs, lambda port: [load, port, members, MESSAGE_BYTES])
     rig.show(of_groups(f"Broadcast of {MESSAGE_BYTES} bytes", ("members", "server"), COLUMNS,
                        [(str(members), results, None)],
-                       [*notes, "the next is published when everyone has the one before"]))  # fmt: skip
+                       [*notes, "plain: one loop that does nothing but send",
+                        "the next is published when everyone has the one before"]))  # fmt: skip
     promise(rig, f"broadcast to {members}", results["rill"])
 
 

@@ -44,10 +44,11 @@ def muduo(directory):
     """muduo's own pingpong server, built from a checkout of it but outside of that. It wants Boost's headers."""
     program = OUT / "echo_muduo"
     say(f"  building muduo's pingpong server from {directory}")
-    sources = [source for folder in ("base", "net", "net/poller") for source in (directory / "muduo" / folder).glob("*.cc")
-               if source.name != "boilerplate.cc"]  # fmt: skip
-    argv = ["c++", "-std=c++11", "-O2", "-DNDEBUG", "-pthread", "-I", directory, "-o", program, *sources,
-            directory / "examples" / "pingpong" / "server.cc"]  # fmt: skip
+    sources = [directory / "examples" / "pingpong" / "server.cc"]
+    for folder in ("base", "net", "net/poller"):
+        sources += (directory / "muduo" / folder).glob("*.cc")
+    sources = [source for source in sources if source.name != "boilerplate.cc"]  # a form to fill in
+    argv = ["c++", "-std=c++11", "-O2", "-DNDEBUG", "-pthread", "-I", directory, "-o", program, *sources]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise ServerError(f"cannot build muduo's pingpong server: {done.stderr.strip().splitlines()[0]}")
