@@ -14,6 +14,7 @@
  *    then; afterwards it is gone.
  * 3. Every callback may cancel any connect, start others, close any connection and free what ARG points to.
  * 4. A loop that is freed ends what is under way on it with on_failed(-ECANCELED); nothing can be started then.
+ *    The worker pool has been stopped before, as core/workers.h wants it.
  *
  * What a success calls, in this order: on_connected(conn, arg), in which rill_conn_user(conn) is `user` already;
  * on_open(conn) of the handler, unless on_connected closed the connection; later on_data and the others. With `user`
