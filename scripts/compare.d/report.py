@@ -77,7 +77,10 @@ class Targets:
         self.missed += holds is False
         self.rows.append([load, promise, measured, verdict + remark])
 
-    def ratio(self, load, label, result, base, what, at_least=None, at_most=None, base_name="nginx"):
+    def ratio(self, load, label, result, base, what, at_least=None, at_most=None, base_name="nginx",
+              beside=()):  # fmt: skip
+        """RESULT's ratio to BASE, held against the promise. BESIDE: (label, result, what) of other ratios to BASE that
+        belong beside it."""
         bound = at_least if at_least is not None else at_most
         promise = f"{label} {'at least' if at_least is not None else 'at most'} {bound:.2f}x {base_name}'s"
         if not (result and result.good and base and base.good):
@@ -93,7 +96,8 @@ class Targets:
         remark = " (within the spread)" if low < bound < high else ""
         if result.errors():
             holds, remark = False, f" ({result.errors()} errors)"
-        self.add(load, promise, f"{value:.2f}x ({low:.2f}..{high:.2f})", holds, remark)
+        others = "".join(f"; {name} {number(other.ratio(base, of), 2)}x" for name, other, of in beside if other.good)
+        self.add(load, promise, f"{value:.2f}x ({low:.2f}..{high:.2f}){others}", holds, remark)
 
     def table(self):
         notes = ["in brackets: least and greatest in a single round; a target between the two is settled by the "
