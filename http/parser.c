@@ -10,11 +10,12 @@
 
 const uint16_t rill_parser_changes[RILL_PARSER_STATE_COUNT] = {
     [RILL_PARSER_REQUEST_LINE] = TO(HEADERS) | TO(FAILED),
-    [RILL_PARSER_HEADERS] = TO(BODY_LENGTH) | TO(CHUNK_SIZE) | TO(DONE) | TO(FAILED),
-    [RILL_PARSER_BODY_LENGTH] = TO(DONE),
+    [RILL_PARSER_HEADERS] = TO(BODY_LENGTH) | TO(BODY_CLOSE) | TO(CHUNK_SIZE) | TO(DONE) | TO(FAILED),
+    [RILL_PARSER_BODY_LENGTH] = TO(DONE) | TO(FAILED),
+    [RILL_PARSER_BODY_CLOSE] = TO(DONE) | TO(FAILED),
     [RILL_PARSER_CHUNK_SIZE] = TO(CHUNK_EXTENSION) | TO(CHUNK_DATA) | TO(TRAILERS) | TO(FAILED),
     [RILL_PARSER_CHUNK_EXTENSION] = TO(CHUNK_DATA) | TO(TRAILERS) | TO(FAILED),
-    [RILL_PARSER_CHUNK_DATA] = TO(CHUNK_END),
+    [RILL_PARSER_CHUNK_DATA] = TO(CHUNK_END) | TO(FAILED),
     [RILL_PARSER_CHUNK_END] = TO(CHUNK_SIZE) | TO(FAILED),
     [RILL_PARSER_TRAILERS] = TO(DONE) | TO(FAILED),
     [RILL_PARSER_DONE] = 0,
@@ -59,7 +60,34 @@ void rill_parser_init(struct rill_parser *parser, const struct rill_parser_limit
     while (!isa_is_supported((enum rill_parser_isa)isa))
         isa--;
     parser->isa = (uint8_t)isa;
+    parser->is_response = parser->answers_head = false;
     rill_parser_reset(parser);
+}
+
+void rill_parser_init_response(struct rill_parser *parser, const struct rill_parser_limits *limits)
+{
+    rill_parser_init(parser, limits);
+    parser->is_response = true;
+}
+
+enum rill_parse_result rill_parser_end(struct rill_parser *parser, size_t length)
+{
+    switch ((enum rill_parser_state)parser->state) {
+    case RILL_PARSER_BODY_CLOSE:
+        rill_parser_enter(parser, RILL_PARSER_DONE);
+        return RILL_PARSE_DONE;
+    case RILL_PARSER_DONE:
+        return RILL_PARSE_DONE;
+    case RILL_PARSER_FAILED:
+        return RILL_PARSE_ERROR;
+    case RILL_PARSER_REQUEST_LINE:
+        if (length == 0)
+            return RILL_PARSE_MORE;
+        break;
+    default:
+        break;
+    }
+    return rill_parser_fail(parser, 400, "cut off by the end of the connection");
 }
 
 void rill_parser_reset(struct rill_parser *parser)

@@ -1,4 +1,4 @@
-/* parser.h - the HTTP/1 request parser: bytes to events (RFC 9110, RFC 9112).
+/* parser.h - the HTTP/1 parser, of requests and of responses: bytes to events (RFC 9110, RFC 9112).
  *
  * The parser knows no socket, allocates nothing and copies nothing. It works in place on bytes that its caller holds,
  * in two phases:
@@ -60,9 +60,10 @@ struct rill_parser_limits {
     }
 
 enum rill_parser_state {
-    RILL_PARSER_REQUEST_LINE, /* also the empty line before it */
+    RILL_PARSER_REQUEST_LINE, /* also the empty line before it; of a response: the status line */
     RILL_PARSER_HEADERS,
     RILL_PARSER_BODY_LENGTH, /* content counted by Content-Length */
+    RILL_PARSER_BODY_CLOSE,  /* content of a response that ends with the connection */
     RILL_PARSER_CHUNK_SIZE,
     RILL_PARSER_CHUNK_EXTENSION,
     RILL_PARSER_CHUNK_DATA,
@@ -106,6 +107,8 @@ struct rill_parser {
     char *trailer_buffer; /* see rill_parser_keep_trailers() */
     uint32_t trailer_capacity;
     uint8_t isa; /* enum rill_parser_isa */
+    bool is_response;
+    bool answers_head; /* the response is one to HEAD: see rill_parser_answers() */
 
     /* From here to `headers`: cleared by a reset. */
     uint8_t state; /* enum rill_parser_state */
@@ -117,6 +120,8 @@ struct rill_parser {
     bool keep_alive;       /* the connection may serve another request: version and Connection (RFC 9112 9.3) */
     bool has_body;         /* content follows the head: Content-Length above 0, or chunked */
     bool chunked;
+    bool until_close;           /* content of a response that ends with the connection (RFC 9112 6.3, 8) */
+    uint16_t code;              /* of a response: its status code, 100 to 999 */
     bool expect_continue;       /* Expect: 100-continue, by an HTTP/1.1 client */
     bool upgrade;               /* Connection names upgrade, and there is an Upgrade field */
     bool connection_close;      /* Connection names close */
@@ -159,6 +164,23 @@ struct rill_parser_piece {
 
 /* Makes PARSER ready for a first request, with the fastest ISA there is and no trailer buffer. LIMITS is borrowed. */
 void rill_parser_init(struct rill_parser *parser, const struct rill_parser_limits *limits);
+
+/* Makes PARSER ready for responses instead: what is said of a request is then true of a response, its status line in
+ * the place of the request line (`code`, `version_minor`, `keep_alive`; no method, no target). As strict as with
+ * requests, but that the space behind the code may be missing when there is no reason phrase. Interim responses (1xx)
+ * are responses of their own, with no content. `status` is without a meaning. */
+void rill_parser_init_response(struct rill_parser *parser, const struct rill_parser_limits *limits);
+
+/* The response that comes answers METHOD: one to HEAD has no content, whatever its fields say (RFC 9112 6.3). Before
+ * its first byte; holds until it is called again. */
+static inline void rill_parser_answers(struct rill_parser *parser, enum rill_method method)
+{
+    parser->answers_head = method == RILL_METHOD_HEAD;
+}
+
+/* The connection ended behind what was parsed so far. RILL_PARSE_DONE: the response is complete, with the connection's
+ * end as its own or before that. RILL_PARSE_MORE: nothing of a response had come. RILL_PARSE_ERROR: it is cut off. */
+enum rill_parse_result rill_parser_end(struct rill_parser *parser, size_t length) RILL_WARN_UNUSED;
 
 /* Makes PARSER ready for the next request, whatever state it is in; ISA, limits and trailer buffer stay. Cheap: some
  * words are cleared, not the array. */

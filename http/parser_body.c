@@ -189,6 +189,18 @@ static void take_data(struct rill_parser *parser, const char *bytes, size_t leng
         rill_parser_enter(parser, parser->chunked ? RILL_PARSER_CHUNK_END : RILL_PARSER_DONE);
 }
 
+/* Content up to the connection's end: all that came. */
+static void take_all(struct rill_parser *parser, const char *bytes, size_t length, struct rill_parser_piece *piece)
+{
+    if (length > parser->max_body_bytes - parser->body_length) {
+        fail(parser, 413, "content above the limit");
+        return;
+    }
+    parser->body_length += length;
+    piece->data.bytes = bytes;
+    piece->data.length = piece->consumed = length;
+}
+
 /* One byte of framing. */
 static void framing_byte(struct rill_parser *parser, char c)
 {
@@ -226,7 +238,9 @@ enum rill_parse_result rill_parser_body(struct rill_parser *parser, const char *
             return piece->result = RILL_PARSE_DATA;
         if (piece->consumed == length)
             return piece->result = RILL_PARSE_MORE;
-        if (parser->state == RILL_PARSER_BODY_LENGTH || parser->state == RILL_PARSER_CHUNK_DATA)
+        if (RILL_UNLIKELY(parser->state == RILL_PARSER_BODY_CLOSE))
+            take_all(parser, bytes, length, piece);
+        else if (parser->state == RILL_PARSER_BODY_LENGTH || parser->state == RILL_PARSER_CHUNK_DATA)
             take_data(parser, bytes + piece->consumed, length - piece->consumed, piece);
         else
             framing_byte(parser, bytes[piece->consumed++]);

@@ -182,11 +182,44 @@ static bool host_is_sound(struct rill_parser *parser)
     return true;
 }
 
+static bool has_no_content(const struct rill_parser *parser)
+{
+    return parser->answers_head || parser->code < 200 || parser->code == 204 || parser->code == 304;
+}
+
+/* Where a response's content ends (RFC 9112 6.3). */
+static enum rill_parse_result response_complete(struct rill_parser *parser)
+{
+    enum rill_parser_state next = RILL_PARSER_BODY_CLOSE;
+    parser->connection_options &= (uint8_t)~RILL_OPTION_EXPECT_OTHER; /* means nothing here */
+    if (!has_no_content(parser) && !framing_is_sound(parser))
+        return RILL_PARSE_ERROR;
+    parser->keep_alive = !parser->connection_close &&
+                         (parser->version_minor > 0 || (parser->connection_options & RILL_OPTION_KEEP_ALIVE) != 0);
+    if (has_no_content(parser)) {
+        parser->chunked = false;
+        next = RILL_PARSER_DONE;
+    } else if (parser->chunked) {
+        next = RILL_PARSER_CHUNK_SIZE;
+    } else if (rill_parser_has(parser, RILL_HEADER_CONTENT_LENGTH)) {
+        parser->remaining = parser->content_length;
+        next = parser->content_length > 0 ? RILL_PARSER_BODY_LENGTH : RILL_PARSER_DONE;
+    } else {
+        parser->until_close = true;
+        parser->keep_alive = false;
+    }
+    parser->has_body = next != RILL_PARSER_DONE;
+    rill_parser_enter(parser, next);
+    return RILL_PARSE_HEAD;
+}
+
 enum rill_parse_result rill_parser_head_complete(struct rill_parser *parser, uint32_t head_length)
 {
     const uint64_t framing = (uint64_t)1 << RILL_HEADER_CONTENT_LENGTH | (uint64_t)1 << RILL_HEADER_TRANSFER_ENCODING |
                              (uint64_t)1 << RILL_HEADER_EXPECT;
     parser->head_length = head_length;
+    if (parser->is_response)
+        return response_complete(parser);
     if (!host_is_sound(parser))
         return RILL_PARSE_ERROR;
     if ((parser->present & framing) != 0 && !framing_is_sound(parser))

@@ -116,7 +116,7 @@ static inline enum rill_parse_result head_complete(struct rill_parser *parser, u
     const uint64_t weighty = (uint64_t)1 << RILL_HEADER_CONTENT_LENGTH | (uint64_t)1 << RILL_HEADER_TRANSFER_ENCODING |
                              (uint64_t)1 << RILL_HEADER_EXPECT | (uint64_t)1 << RILL_HEADER_UPGRADE;
     if (RILL_UNLIKELY((parser->present & weighty) != 0 || parser->authority_length == 0 || parser->version_minor == 0 ||
-                      !rill_parser_has(parser, RILL_HEADER_HOST)))
+                      !rill_parser_has(parser, RILL_HEADER_HOST) || parser->is_response))
         return rill_parser_head_complete(parser, head_length);
     parser->head_length = head_length;
     parser->keep_alive = !parser->connection_close;

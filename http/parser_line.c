@@ -92,9 +92,41 @@ static const char *version_fault(struct rill_parser *parser, const char *version
     return NULL;
 }
 
+/* `HTTP/1.x`, a space, three digits; then a space and a reason phrase of any sound bytes, or neither (RFC 9112 4). */
+static const char *status_line(struct rill_parser *parser, const char *bytes, const char *line, const char *end,
+                               enum rill_parse_result *result)
+{
+    const char *reason = NULL, *stop = line;
+    while (stop < end && !rill_byte_is(*stop, RILL_BYTE_CONTROL))
+        stop++;
+    if (end - stop < 2 || stop[0] != '\r' || stop[1] != '\n') {
+        *result = line_broken(parser, bytes, line, end, 400, "malformed status line");
+        return NULL;
+    }
+    const char *code = line + 9;
+    if (stop - line < 12 || memcmp(line, "HTTP/", 5) != 0 || !rill_byte_is_digit(line[5]) || line[6] != '.' ||
+        !rill_byte_is_digit(line[7]) || line[8] != ' ')
+        reason = "malformed HTTP version";
+    else if (line[5] != '1')
+        reason = "HTTP version other than 1.x";
+    else if (code[0] < '1' || !rill_byte_is_digit(code[0]) || !rill_byte_is_digit(code[1]) ||
+             !rill_byte_is_digit(code[2]) || (stop - code > 3 && code[3] != ' '))
+        reason = "malformed status code";
+    if (reason != NULL) {
+        *result = rill_parser_fail(parser, 400, reason);
+        return NULL;
+    }
+    parser->version_minor = line[7] != '0';
+    parser->code = (uint16_t)((code[0] - '0') * 100 + (code[1] - '0') * 10 + (code[2] - '0'));
+    rill_parser_enter(parser, RILL_PARSER_HEADERS);
+    return stop + 2;
+}
+
 const char *rill_parser_request_line(struct rill_parser *parser, const char *bytes, const char *line, const char *end,
                                      enum rill_parse_result *result)
 {
+    if (parser->is_response)
+        return status_line(parser, bytes, line, end, result);
     uint16_t status = 400;
     const char *reason = NULL;
     if (line == bytes && end - line >= 2 && line[0] == '\r' && line[1] == '\n') {

@@ -113,6 +113,32 @@ START_TEST(every_beginning_of_every_sample_says_the_same)
 }
 END_TEST
 
+static void visit(int *from, const struct rill_parser *parser)
+{
+    if (parser->state != *from)
+        visited[*from] |= (uint16_t)(1 << parser->state);
+    *from = parser->state;
+}
+
+/* A response, byte by byte, and the end of its connection. */
+static void walk_response(const char *bytes)
+{
+    struct rill_parser parser;
+    struct rill_parser_piece piece;
+    size_t length = strlen(bytes), have = 0;
+    int state = RILL_PARSER_REQUEST_LINE;
+    rill_parser_init_response(&parser, &limits);
+    while (++have < length && rill_parser_head(&parser, bytes, have) == RILL_PARSE_MORE)
+        visit(&state, &parser);
+    visit(&state, &parser);
+    for (size_t at = parser.head_length; at < length; at++) {
+        (void)rill_parser_body(&parser, bytes + at, 1, &piece);
+        visit(&state, &parser);
+    }
+    ck_assert_int_ne(rill_parser_end(&parser, 1), RILL_PARSE_MORE);
+    visit(&state, &parser);
+}
+
 /* Each state change that the table allows happens, and no other: seen from outside, byte by byte. */
 START_TEST(samples_walk_the_whole_table_of_states)
 {
@@ -120,6 +146,12 @@ START_TEST(samples_walk_the_whole_table_of_states)
     for (size_t i = 0; i < parser_sample_count; i++)
         driver_run(RILL_PARSER_ISA_PORTABLE, &limits, parser_samples[i].bytes, parser_samples[i].length,
                    driver_bytewise, NULL, visited, &actual);
+    walk_response("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nx");
+    walk_response("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nx");
+    walk_response("HTTP/1.1 200 OK\r\nA: b\r\n\r\nxyz");
+    static char more_than_allowed[1 << 21] = "HTTP/1.1 200 OK\r\nA: b\r\n\r\n";
+    memset(more_than_allowed + strlen(more_than_allowed), 'x', sizeof more_than_allowed - 100);
+    walk_response(more_than_allowed);
     for (int from = 0; from < RILL_PARSER_STATE_COUNT; from++)
         ck_assert_msg(visited[from] == rill_parser_changes[from], "state %d: changes 0x%x seen, 0x%x legal", from,
                       visited[from], rill_parser_changes[from]);
