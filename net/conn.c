@@ -24,6 +24,18 @@ static void set_deadline(struct rill_conn *conn, uint64_t delay_ms);
 static void process_ready(struct rill_task *task);
 static void free_closed(struct rill_task *task);
 
+static void free_attached(struct rill_net *net)
+{
+    struct rill_list *link;
+    while ((link = rill_list_pop_front(&net->attached)))
+        rill_sys_free(link);
+}
+
+void rill_net_free_with_closed(struct rill_net *net, struct rill_list *link)
+{
+    rill_list_push_back(&net->attached, link);
+}
+
 static void net_destroy(void *value)
 {
     struct rill_net *net = value;
@@ -39,6 +51,8 @@ static void net_destroy(void *value)
          slot = rill_slab_next(&net->conns, slot + 1))
         rill_buf_unref(((struct rill_conn *)rill_slab_at(&net->conns, slot))->held);
     rill_conn_output_free_leases(net);
+    rill_pipes_free(net);
+    free_attached(net);
     rill_slab_destroy(&net->conns);
     rill_loop_set_slot(loop, RILL_LOOP_SLOT_NET, NULL, NULL);
     rill_sys_free(net);
@@ -74,6 +88,7 @@ struct rill_net *rill_net_of(struct rill_loop *loop)
     net->closed_task.run = free_closed;
     rill_list_init(&net->ready);
     rill_list_init(&net->closed);
+    rill_list_init(&net->attached);
     rill_list_init(&net->connects);
     rill_loop_set_slot(loop, RILL_LOOP_SLOT_NET, net, net_destroy);
     return net;
@@ -123,6 +138,7 @@ static void free_closed(struct rill_task *task)
         net->server_conns -= conn->served;
         rill_slab_free(&net->conns, conn->slot);
     }
+    free_attached(net);
     if (net->server_conns == 0 && net->on_empty)
         net->on_empty(net->on_empty_arg);
 }
@@ -177,6 +193,7 @@ void rill_conn_finish_as(struct rill_conn *conn, bool linger, enum rill_close_re
      * for the output otherwise. */
     conn->pause = linger ? 0 : RILL_PAUSE_CLOSING;
     conn->linger = linger;
+    conn->spliced = false; /* what comes now is dropped */
     conn->finish_reason = (uint8_t)reason;
     conn->above_high = conn->drain_wanted = false; /* nobody will produce more */
     conn->deadline_ms = 0;
@@ -487,11 +504,13 @@ int rill_conn_become(struct rill_conn *conn, const struct rill_conn_config *conf
     conn->user = user;
     set_deadline(conn, config->idle_timeout_ms);
     conn->redeliver = conn->held != NULL || conn->callbacks > 0; /* on_data may be on the stack, and leave something */
+    conn->readable |= conn->eof;                                 /* the end can be read again */
+    conn->eof = false;
     if (conn->callbacks == 0)
         rill_conn_make_ready(conn);
     if (config->handler->on_open)
         rill_conn_call(conn, config->handler->on_open);
-    if (conn->redeliver)
+    if (conn->redeliver || conn->readable)
         rill_conn_make_ready(conn);
     return 0;
 }

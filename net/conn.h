@@ -124,7 +124,8 @@ RILL_WARN_UNUSED int rill_conn_adopt(struct rill_loop *loop, int fd, const struc
 /* Gives CONN another protocol: from here on it has CONFIG's callbacks, arg and limits, and USER. The callbacks that it
  * had hear nothing more of it, on_close included; on_open of the new ones runs before this returns. Input that is not
  * consumed is shown to the new on_data, at the end of the turn at the latest; output that waits leaves as it would
- * have. The deadline is CONFIG's idle timeout. An end of the stream that was told before is not told again. CONFIG
+ * have. The deadline is CONFIG's idle timeout. When the peer has ended its stream already, the new
+ * on_eof is told, too. CONFIG
  * outlives the connection. Returns 0; -EPIPE: it is closed or closing, nothing was done. */
 int rill_conn_become(struct rill_conn *conn, const struct rill_conn_config *config, void *user);
 

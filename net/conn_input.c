@@ -129,6 +129,20 @@ static inline void emptied(struct rill_conn *conn)
     conn->readable = conn->spent = (conn->interest & EV_ET) != 0;
 }
 
+/* What a read that GOT nothing means: 0 is the end, -1 what errno says. True when there is no use in another. */
+static bool nothing_read(struct rill_conn *conn, ssize_t got)
+{
+    if (got == 0)
+        received_eof(conn);
+    else if (errno == EAGAIN)
+        conn->readable = false;
+    else if (errno != EINTR)
+        rill_conn_broken(conn, -errno);
+    else
+        return false;
+    return true;
+}
+
 void rill_conn_read(struct rill_conn *conn)
 {
     size_t budget = READ_BUDGET_BYTES;
@@ -136,6 +150,14 @@ void rill_conn_read(struct rill_conn *conn)
         if (RILL_UNLIKELY(budget == 0)) {
             rill_conn_make_ready(conn);
             return;
+        }
+        if (RILL_UNLIKELY(conn->spliced)) {
+            ssize_t moved = rill_relay_splice(conn);
+            if (moved > 0)
+                budget = (size_t)moved < budget ? budget - (size_t)moved : 0;
+            else if (nothing_read(conn, moved))
+                return;
+            continue;
         }
         size_t size;
         char *room = read_room(conn, &size);
@@ -149,13 +171,7 @@ void rill_conn_read(struct rill_conn *conn)
                 emptied(conn);
             budget = (size_t)got < budget ? budget - (size_t)got : 0;
             received(conn, room, (size_t)got);
-        } else if (got == 0) {
-            received_eof(conn);
-            return;
-        } else if (errno == EAGAIN) {
-            conn->readable = false;
-        } else if (errno != EINTR) {
-            rill_conn_broken(conn, -errno);
+        } else if (nothing_read(conn, got)) {
             return;
         }
     }

@@ -22,13 +22,25 @@ enum rill_conn_state {
 /* Whether a connection may go from FROM to TO. */
 bool rill_conn_state_may_change(enum rill_conn_state from, enum rill_conn_state to);
 
+/* What a stretch of output is. */
+enum rill_segment_kind {
+    RILL_SEGMENT_COPIED, /* `bytes` */
+    RILL_SEGMENT_SHARED, /* a block */
+    RILL_SEGMENT_FILE,   /* a stretch of a file */
+    RILL_SEGMENT_PIPE,   /* all that a pipe holds */
+};
+
 /* One stretch of output. */
 struct rill_segment {
     struct rill_segment *next;
-    struct rill_buf *buf;       /* SHARED: the block */
-    struct rill_file_ref *file; /* FILE: the descriptor */
-    uint64_t start, end;        /* what is still to be sent of `bytes`, of the block, or of the file */
-    uint32_t capacity;          /* COPIED: of `bytes`; 0: SHARED or FILE */
+    union {
+        struct rill_buf *buf;
+        struct rill_file_ref *file;
+        struct rill_pipe *pipe;
+    } of;
+    uint64_t start, end; /* what is still to be sent of it */
+    uint32_t capacity;   /* COPIED: of `bytes`; otherwise 0 */
+    uint32_t kind;       /* enum rill_segment_kind */
     char bytes[];
 };
 
@@ -36,8 +48,8 @@ struct rill_segment {
 struct rill_output {
     struct rill_segment *first, *last;
     uint64_t bytes;
-    uint64_t file_bytes;  /* of these, those of files */
-    uint64_t deadline_ms; /* by when the peer must have taken another byte; 0: none */
+    uint64_t kernel_bytes; /* of these, those in files and pipes */
+    uint64_t deadline_ms;  /* by when the peer must have taken another byte; 0: none */
 };
 
 /* Somebody beside the handler who has to know how a connection fares: a channel's member. Those of one connection are a
@@ -57,8 +69,9 @@ struct rill_conn_watcher {
 struct rill_net {
     struct rill_loop *loop;
     struct rill_slab conns;
-    struct rill_list ready;  /* connections to be looked at when the turn ends */
-    struct rill_list closed; /* connections whose memory goes back when the turn ends */
+    struct rill_list ready;    /* connections to be looked at when the turn ends */
+    struct rill_list closed;   /* connections whose memory goes back when the turn ends */
+    struct rill_list attached; /* memory that goes back with them: see rill_net_free_with_closed() */
     struct rill_task ready_task, closed_task;
     struct rill_list connects; /* rill_connect() that are under way */
     bool ready_deferred, closed_deferred;
@@ -69,6 +82,8 @@ struct rill_net {
     unsigned free_segment_count;
     struct rill_output *free_outputs; /* linked through `first` */
     unsigned free_output_count;
+    struct rill_pipe *free_pipes; /* empty, last in first out; see pipe.c */
+    unsigned free_pipe_count, pipe_count;
     /* Connections of the server that the loop serves; others, clients for instance, are not the server's to count. */
     const struct rill_conn_config *server_configs; /* what it adopts with, one a listener; NULL: no server */
     uint32_t server_config_count;
@@ -121,6 +136,7 @@ struct rill_conn {
     bool linger : 1;
     bool above_high : 1; /* output passed the high watermark and has not come down yet */
     bool drain_wanted : 1;
+    bool spliced : 1;     /* a relay's: what comes goes from socket to pipe to socket; see relay.c */
     bool served : 1;      /* one of the server's, for good, whoever's handler it has by now */
     bool counted : 1;     /* by net->address_counts, under `peer` */
     bool room_wanted : 1; /* a watcher is told when all output has left */
@@ -132,6 +148,9 @@ struct rill_conn {
 /* Sends what the socket takes of conn->out, which is not NULL. Returns 0, or a negative errno when the connection is
  * broken (the caller closes). Afterwards conn->out is NULL or waits for room. */
 int rill_conn_output_flush(struct rill_conn *conn);
+
+/* Sends what PIPE holds, and returns it to the pool then, or on an error. Returns as rill_conn_send(). */
+int rill_conn_send_pipe(struct rill_conn *conn, struct rill_pipe *pipe);
 
 /* Drops all output. */
 void rill_conn_output_drop(struct rill_conn *conn);
@@ -187,6 +206,10 @@ void rill_conn_broken(struct rill_conn *conn, int error);
 /* Bytes were read or written: the idle timeout, which is set, begins anew. */
 void rill_conn_was_active(struct rill_conn *conn);
 
+/* Frees the allocation that begins with LINK when the connections closed in this turn are freed. Called by on_close,
+ * for what it was the last to use. */
+void rill_net_free_with_closed(struct rill_net *net, struct rill_list *link);
+
 /* rill_conn_finish(), with what on_close is to be told. */
 void rill_conn_finish_as(struct rill_conn *conn, bool linger, enum rill_close_reason reason);
 
@@ -194,6 +217,31 @@ void rill_conn_finish_as(struct rill_conn *conn, bool linger, enum rill_close_re
 
 /* Fails every connect of NET, which is ending. */
 void rill_connect_end_all(struct rill_net *net);
+
+/* pipe.c */
+
+/* A pipe between two sockets' splice(2)s. */
+struct rill_pipe {
+    struct rill_pipe *next;
+    int read_fd, write_fd;
+    size_t size;   /* bytes that it can hold, when they come in whole pages */
+    uint64_t held; /* bytes that it holds */
+};
+
+/* An empty pipe; NULL when memory or descriptors are lacking, or a loop has as many as it may. */
+struct rill_pipe *rill_pipe_lease(struct rill_net *net);
+
+/* Takes PIPE back. */
+void rill_pipe_return(struct rill_net *net, struct rill_pipe *pipe);
+
+/* Closes those that are not leased. */
+void rill_pipes_free(struct rill_net *net);
+
+/* relay.c */
+
+/* Moves what has come to CONN, which is spliced, to the other connection of its relay. Returns how many bytes; 0: its
+ * stream has ended; -1 with errno set as recv(2) has it, EINTR too when there will be no more splicing. */
+ssize_t rill_relay_splice(struct rill_conn *conn);
 
 /* conn_input.c */
 

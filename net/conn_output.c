@@ -35,13 +35,22 @@ static struct rill_segment *segment_lease(struct rill_net *net)
         segment = rill_sys_malloc(RILL_SEGMENT_BYTES);
         if (!segment)
             return NULL;
-        segment->buf = NULL;
-        segment->file = NULL;
         segment->capacity = COPY_CAPACITY;
+        segment->kind = RILL_SEGMENT_COPIED;
     }
     segment->next = NULL;
     segment->start = segment->end = 0;
     return segment;
+}
+
+static void drop_object(struct rill_net *net, struct rill_segment *segment)
+{
+    if (segment->kind == RILL_SEGMENT_SHARED)
+        rill_buf_unref(segment->of.buf);
+    else if (segment->kind == RILL_SEGMENT_FILE)
+        rill_file_ref_drop(segment->of.file);
+    else if (segment->kind == RILL_SEGMENT_PIPE)
+        rill_pipe_return(net, segment->of.pipe);
 }
 
 static void segment_free(struct rill_net *net, struct rill_segment *segment)
@@ -52,8 +61,7 @@ static void segment_free(struct rill_net *net, struct rill_segment *segment)
         net->free_segment_count++;
         return;
     }
-    rill_buf_unref(segment->buf);
-    rill_file_ref_drop(segment->file);
+    drop_object(net, segment);
     rill_sys_free(segment);
 }
 
@@ -69,7 +77,7 @@ static struct rill_output *output_lease(struct rill_net *net)
             return NULL;
     }
     out->first = out->last = NULL;
-    out->bytes = out->file_bytes = 0;
+    out->bytes = out->kernel_bytes = 0;
     out->deadline_ms = 0;
     return out;
 }
@@ -116,7 +124,7 @@ void rill_conn_output_drop(struct rill_conn *conn)
 
 /* Appends SEGMENT, which may be NULL for lack of memory: the connection is closed then, because a stream with a hole
  * is worse than none. Returns 0 or -ENOMEM. */
-static int append(struct rill_conn *conn, struct rill_segment *segment)
+static inline int append(struct rill_conn *conn, struct rill_segment *segment)
 {
     if (segment && !conn->out)
         conn->out = output_lease(conn->net);
@@ -161,7 +169,7 @@ static inline void added(struct rill_conn *conn, uint64_t length)
 
 static bool over_limit(const struct rill_conn *conn, uint64_t length)
 {
-    uint64_t in_memory = conn->out ? conn->out->bytes - conn->out->file_bytes : 0;
+    uint64_t in_memory = conn->out ? conn->out->bytes - conn->out->kernel_bytes : 0;
     return in_memory + length > conn->config->max_output_bytes;
 }
 
@@ -276,24 +284,23 @@ int rill_conn_send(struct rill_conn *conn, const void *bytes, size_t length)
     return 0;
 }
 
-/* A segment for a block or a file: header only. */
-static struct rill_segment *segment_of(struct rill_buf *buf, struct rill_file_ref *file, uint64_t start, uint64_t end)
+/* Appends what has no bytes of its own: a header for LENGTH bytes from OFFSET on. Returns 0 or -ENOMEM; the reference
+ * to the object is dropped then. */
+static int append_object(struct rill_conn *conn, struct rill_segment object, uint64_t offset, uint64_t length)
 {
     struct rill_segment *segment = rill_sys_malloc(sizeof *segment);
+    object.start = offset;
+    object.end = offset + length;
     if (segment)
-        *segment = (struct rill_segment){.buf = buf, .file = file, .start = start, .end = end};
-    return segment;
-}
-
-int rill_conn_queue_buf(struct rill_conn *conn, struct rill_buf *buf, size_t offset)
-{
-    size_t length = rill_buf_length(buf);
-    struct rill_segment *segment = segment_of(buf, NULL, offset, length);
-    if (!segment)
-        rill_buf_unref(buf);
+        *segment = object;
+    else
+        drop_object(conn->net, &object);
     int error = append(conn, segment);
-    if (error == 0)
-        count_added(conn, length - offset);
+    if (error == 0) {
+        if (object.kind != RILL_SEGMENT_SHARED)
+            conn->out->kernel_bytes += length;
+        added(conn, length);
+    }
     return error;
 }
 
@@ -301,18 +308,14 @@ int rill_conn_send_buf(struct rill_conn *conn, struct rill_buf *buf)
 {
     rill_loop_check(conn->net->loop, __func__);
     size_t length = rill_buf_length(buf);
-    if (conn->state != RILL_CONN_OPEN || conn->shutdown_wanted || length == 0) {
+    int error = length == 0 ? 0 : conn->state != RILL_CONN_OPEN || conn->shutdown_wanted ? -EPIPE : 1;
+    if (RILL_UNLIKELY(error > 0 && refused(conn, length)))
+        error = -ENOBUFS;
+    if (RILL_UNLIKELY(error <= 0)) {
         rill_buf_unref(buf);
-        return length == 0 ? 0 : -EPIPE;
+        return error;
     }
-    if (RILL_UNLIKELY(refused(conn, length))) {
-        rill_buf_unref(buf);
-        return -ENOBUFS;
-    }
-    int error = rill_conn_queue_buf(conn, buf, 0);
-    if (error == 0 && conn->callbacks == 0)
-        rill_conn_make_ready(conn);
-    return error;
+    return append_object(conn, (struct rill_segment){.kind = RILL_SEGMENT_SHARED, .of.buf = buf}, 0, length);
 }
 
 int rill_conn_send_file(struct rill_conn *conn, struct rill_file_ref *file, uint64_t offset, uint64_t length)
@@ -322,34 +325,36 @@ int rill_conn_send_file(struct rill_conn *conn, struct rill_file_ref *file, uint
         return -EPIPE;
     if (length == 0)
         return 0;
-    struct rill_segment *segment = segment_of(NULL, rill_file_ref_hold(file), offset, offset + length);
-    if (!segment)
-        rill_file_ref_drop(file);
-    int error = append(conn, segment);
-    if (error == 0) {
-        conn->out->file_bytes += length;
-        added(conn, length);
-    }
-    return error;
+    struct rill_segment object = {.kind = RILL_SEGMENT_FILE, .of.file = rill_file_ref_hold(file)};
+    return append_object(conn, object, offset, length);
 }
 
-/* Sends the copied and shared segments up to the next file. Returns bytes sent, or a negative errno. *OFFERED is what
- * was there to be sent. */
+int rill_conn_send_pipe(struct rill_conn *conn, struct rill_pipe *pipe)
+{
+    if (conn->state != RILL_CONN_OPEN || conn->shutdown_wanted) {
+        rill_pipe_return(conn->net, pipe);
+        return -EPIPE;
+    }
+    return append_object(conn, (struct rill_segment){.kind = RILL_SEGMENT_PIPE, .of.pipe = pipe}, 0, pipe->held);
+}
+
+/* Sends the copied and shared segments up to the next of another kind. Returns bytes sent, or a negative errno.
+ * *OFFERED is what was there to be sent. */
 static ssize_t send_bytes(struct rill_conn *conn, size_t *offered)
 {
     struct iovec parts[MAX_GATHER];
     size_t count = 0;
     *offered = 0;
     struct rill_segment *segment = conn->out->first;
-    for (; segment && !segment->file && count < MAX_GATHER; segment = segment->next) {
-        const char *base = segment->buf ? rill_buf_bytes(segment->buf) : segment->bytes;
+    for (; segment && segment->kind <= RILL_SEGMENT_SHARED && count < MAX_GATHER; segment = segment->next) {
+        const char *base = segment->kind == RILL_SEGMENT_SHARED ? rill_buf_bytes(segment->of.buf) : segment->bytes;
         parts[count].iov_base = (char *)(uintptr_t)(base + segment->start);
         parts[count].iov_len = segment->end - segment->start;
         *offered += parts[count++].iov_len;
     }
     /* A small file leaves in one packet with what goes before it. A large one does not wait for that: measured, it
      * costs the kernel a third more to append the file's pages to a packet that was begun with copied bytes. */
-    bool more = segment && (!segment->file || segment->end - segment->start <= SMALL_FILE_BYTES);
+    bool more = segment && (segment->kind <= RILL_SEGMENT_SHARED || segment->end - segment->start <= SMALL_FILE_BYTES);
     int flags = MSG_NOSIGNAL | (more ? MSG_MORE : 0);
     ssize_t sent;
     if (count == 1) {
@@ -361,19 +366,28 @@ static ssize_t send_bytes(struct rill_conn *conn, size_t *offered)
     return sent < 0 ? -errno : sent;
 }
 
-static ssize_t send_file(struct rill_conn *conn, size_t *offered)
+/* Sends of a file or a pipe. Returns as send_bytes(). */
+static ssize_t send_object(struct rill_conn *conn, size_t *offered)
 {
     struct rill_segment *segment = conn->out->first;
     uint64_t left = segment->end - segment->start;
-    off_t offset = (off_t)segment->start;
-    size_t count = left < SENDFILE_BYTES ? (size_t)left : SENDFILE_BYTES;
-    ssize_t sent = rill_sys_sendfile(conn->fd, rill_file_ref_fd(segment->file), &offset, count);
+    struct rill_pipe *pipe = segment->kind == RILL_SEGMENT_PIPE ? segment->of.pipe : NULL;
+    ssize_t sent;
+    if (!pipe) {
+        off_t offset = (off_t)segment->start;
+        size_t count = left < SENDFILE_BYTES ? (size_t)left : SENDFILE_BYTES;
+        sent = rill_sys_sendfile(conn->fd, rill_file_ref_fd(segment->of.file), &offset, count);
+    } else {
+        sent = rill_sys_splice(pipe->read_fd, conn->fd, left, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    }
     *offered = 0; /* a short count does not tell a full socket from a file that ended: ask again */
     if (sent == 0)
         return -ENODATA;
     if (sent < 0)
         return -errno;
-    conn->out->file_bytes -= (uint64_t)sent;
+    conn->out->kernel_bytes -= (uint64_t)sent;
+    if (pipe)
+        pipe->held -= (uint64_t)sent;
     return sent;
 }
 
@@ -422,7 +436,8 @@ int rill_conn_output_flush(struct rill_conn *conn)
     uint64_t total = 0;
     while (conn->writable) {
         size_t offered;
-        ssize_t sent = conn->out->first->file ? send_file(conn, &offered) : send_bytes(conn, &offered);
+        ssize_t sent =
+            conn->out->first->kind <= RILL_SEGMENT_SHARED ? send_bytes(conn, &offered) : send_object(conn, &offered);
         if (RILL_UNLIKELY(sent < 0)) {
             if (sent == -EINTR)
                 continue;
