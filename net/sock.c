@@ -3,12 +3,11 @@
 #include "rill/net/sock_internal.h"
 #include <netinet/tcp.h>
 
-/* Removes the socket file at ADDR when connecting to it is refused: its owner has gone without cleaning up. */
-static void remove_stale(const struct rill_addr *addr)
+void rill_sock_remove_stale(const struct rill_addr *addr, int type)
 {
     struct stat st;
     const char *path = addr->socket.local.sun_path;
-    int probe = rill_sys_socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int probe = rill_sys_socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (probe < 0)
         return;
     if (rill_sys_lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) &&
@@ -62,7 +61,7 @@ int rill_sock_listen(struct rill_addr *addr, const struct rill_sock_listen_optio
     if (fd < 0)
         return -errno;
     if (family == AF_UNIX)
-        remove_stale(addr);
+        rill_sock_remove_stale(addr, SOCK_STREAM);
     int error = set_options(fd, family, options);
     if (error == 0)
         error = bind_and_listen(fd, addr, options);

@@ -14,6 +14,10 @@ struct rill_sock_listen_options {
  * listens on any more is removed first. Returns the descriptor or a negative errno. */
 int rill_sock_listen(struct rill_addr *addr, const struct rill_sock_listen_options *options);
 
+/* Removes the socket file at ADDR, of a Unix socket of TYPE, when connecting to it is refused: its owner has gone
+ * without cleaning up. */
+void rill_sock_remove_stale(const struct rill_addr *addr, int type);
+
 /* Makes FD, inherited, one that a listener can use, and tells its ADDR. Returns 0, or -ENOTSOCK, -EINVAL when it is not
  * a listening stream socket, or another negative errno. */
 int rill_sock_inherit(int fd, struct rill_addr *addr);

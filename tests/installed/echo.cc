@@ -1,5 +1,5 @@
 // echo.cc - a server in C++ with a protocol of its own, built against the installed Rill.
-#include <rill/net/server.h>
+#include "rill/net/server.h"
 
 static void on_data(struct rill_conn *conn, struct rill_input *in)
 {

@@ -1,5 +1,5 @@
 /* hello.c - an HTTP server of somebody else's, built against the installed Rill. */
-#include <rill/http/server.h>
+#include "rill/http/server.h"
 #include <stdio.h>
 
 static void hello(struct rill_exchange *x, void *arg)

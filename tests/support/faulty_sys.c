@@ -238,6 +238,15 @@ ssize_t rill_sys_recv(int fd, void *into, size_t size, int flags)
     return most < 0 ? -1 : recv(fd, into, (size_t)most, flags);
 }
 
+int rill_sys_recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
+{
+    if (fails(FAULTY_RECV))
+        return -1;
+    ssize_t most =
+        shortened(faulty_sys.most_received && count > faulty_sys.most_received ? faulty_sys.most_received : count);
+    return most < 0 ? -1 : recvmmsg(fd, messages, (unsigned)most, flags, NULL);
+}
+
 /* How much of LENGTH may be sent; -1 with errno set when nothing. */
 static ssize_t allowed(size_t length)
 {
@@ -279,6 +288,14 @@ ssize_t rill_sys_send(int fd, const void *bytes, size_t length, int flags)
         return (ssize_t)length;
     ssize_t most = allowed(length);
     return most < 0 ? -1 : sent(send(fd, bytes, (size_t)most, flags));
+}
+
+int rill_sys_sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
+{
+    if (fails(FAULTY_SEND))
+        return -1;
+    ssize_t most = allowed(count);
+    return most < 0 ? -1 : (int)sent(sendmmsg(fd, messages, (unsigned)most, flags));
 }
 
 ssize_t rill_sys_sendmsg(int fd, const struct msghdr *message, int flags)

@@ -12,9 +12,9 @@
 
 /* Kinds of calls. */
 enum faulty_call {
-    FAULTY_MEMORY, /* malloc, calloc, realloc, mmap; libevent's, too */
-    FAULTY_RECV,
-    FAULTY_SEND,     /* send, sendmsg */
+    FAULTY_MEMORY,   /* malloc, calloc, realloc, mmap; libevent's, too */
+    FAULTY_RECV,     /* recv, recvmmsg */
+    FAULTY_SEND,     /* send, sendmsg, sendmmsg */
     FAULTY_SENDFILE, /* sendfile */
     FAULTY_SPLICE,
     FAULTY_ACCEPT,
@@ -34,12 +34,12 @@ struct faulty_sys {
     uint64_t failed;         /* calls that did */
     int error[FAULTY_CALLS]; /* what every call of a kind fails with; 0: it does not */
     int fail_error;          /* errno of what `fail_after` lets fail; 0: ENOMEM */
-    size_t most_received;    /* bytes a recv; 0: no limit */
-    size_t most_sent;        /* bytes a send, sendmsg or sendfile; 0: no limit */
+    size_t most_received;    /* bytes a recv, datagrams a recvmmsg; 0: no limit */
+    size_t most_sent;        /* bytes a send, sendmsg or sendfile, datagrams a sendmmsg; 0: no limit */
     /* Not 0: every recv, send, sendmsg, sendfile and splice moves a part of what it could, one byte at least, or is
      * interrupted, or would have to wait, as a row of random numbers that begins with this has it. */
     uint64_t short_seed;
-    bool send_limited; /* only send_quota more bytes are taken, then it is EAGAIN */
+    bool send_limited; /* only send_quota more bytes (datagrams) are taken, then it is EAGAIN */
     uint64_t send_quota;
     int endless_fd;    /* not 0: recv always fills the buffer from it, sends to it take all */
     uint64_t endless;  /* bytes that it moved */
