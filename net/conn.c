@@ -150,6 +150,7 @@ void rill_conn_close(struct rill_conn *conn, enum rill_close_reason reason)
     if (conn->state == RILL_CONN_CLOSED)
         return;
     set_state(conn, RILL_CONN_CLOSED);
+    conn->finish_reason = (uint8_t)reason;
     rill_loop_disarm(net->loop, &conn->timer);
     if (conn->interest)
         event_del(&conn->event);

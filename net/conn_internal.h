@@ -57,9 +57,10 @@ struct rill_output {
 struct rill_conn_watcher {
     struct rill_conn_watcher *next, *previous;
     /* All output has left, and somebody wanted to know. May send with rill_conn_send_now() and rill_conn_queue_buf();
-     * when the connection is finishing there is nothing to wait for any more. */
+     * when the connection is finishing there is nothing to wait for any more. NULL: never sends. */
     void (*on_room)(struct rill_conn_watcher *watcher);
-    /* The connection closes; the watcher is off it already, and the handler's on_close comes next. */
+    /* The connection closes, for its finish_reason; the watcher is off it already, and the handler's on_close comes
+     * next. */
     void (*on_close)(struct rill_conn_watcher *watcher);
 };
 

@@ -33,7 +33,8 @@ bool rill_conn_tell_room(struct rill_conn *conn)
     for (struct rill_conn_watcher *watcher = NULL; watcher != last;) {
         watcher = conn->watchers;
         conn->watchers = watcher->next;
-        watcher->on_room(watcher);
+        if (watcher->on_room)
+            watcher->on_room(watcher);
         if (conn->state == RILL_CONN_CLOSED)
             return false;
         if (conn->out) {
