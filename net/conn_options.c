@@ -1,4 +1,4 @@
-/* conn_options.c - options of a connection's socket. */
+/* conn_options.c - options of a connection's socket, and its own address. */
 #include "rill/core/sys.h"
 #include "rill/net/conn_internal.h"
 #include <netinet/tcp.h>
@@ -37,4 +37,13 @@ int rill_conn_set_reset_on_close(struct rill_conn *conn, bool on)
     rill_loop_check(conn->net->loop, __func__);
     struct linger none = {.l_onoff = on};
     return set_option(conn, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+}
+
+int rill_conn_local(const struct rill_conn *conn, struct rill_addr *addr)
+{
+    rill_loop_check(conn->net->loop, __func__);
+    *addr = (struct rill_addr){.length = sizeof addr->socket};
+    if (conn->state == RILL_CONN_CLOSED)
+        return -EPIPE;
+    return rill_sys_getsockname(conn->fd, &addr->socket.any, &addr->length) < 0 ? -errno : 0;
 }

@@ -388,6 +388,27 @@ START_TEST(options_reach_the_socket)
 }
 END_TEST
 
+START_TEST(our_end_has_an_address)
+{
+    char text[RILL_ADDR_TEXT];
+    struct rill_addr addr, theirs = {.length = sizeof theirs.socket};
+    struct rill_conn *conn = rig_adopt_tcp();
+    ck_assert_int_eq(rill_conn_local(conn, &addr), 0);
+    ck_assert_int_eq(getpeername(rig.peer, &theirs.socket.any, &theirs.length), 0);
+    ck_assert_uint_eq(addr.length, theirs.length);
+    ck_assert_mem_eq(&addr.socket, &theirs.socket, addr.length);
+    faulty_sys.error[FAULTY_DESCRIPTOR] = ENOBUFS;
+    ck_assert_int_eq(rill_conn_local(conn, &addr), -ENOBUFS);
+    faulty_sys_reset();
+    rill_conn_close(conn, RILL_CLOSE_LOCAL);
+    ck_assert_int_eq(rill_conn_local(conn, &addr), -EPIPE);
+    close(rig.peer);
+    ck_assert_int_eq(rill_conn_local(rig_adopt(), &addr), 0);
+    rill_addr_format(&addr, text);
+    ck_assert_str_eq(text, "unix:");
+}
+END_TEST
+
 START_TEST(a_unix_socket_has_no_options_of_tcp)
 {
     struct rill_conn *conn = rig_adopt();
@@ -430,6 +451,7 @@ int main(void)
     tcase_add_loop_test(all, both_streams_end_whole_in_either_order, 0, 12 * BACKENDS);
     tcase_add_loop_test(all, the_answer_to_the_end_may_be_the_end, 0, BACKENDS);
     tcase_add_test(all, options_reach_the_socket);
+    tcase_add_test(all, our_end_has_an_address);
     tcase_add_test(all, a_unix_socket_has_no_options_of_tcp);
     tcase_add_loop_test(all, the_end_is_a_reset_when_wanted, 0, 2);
     suite_add_tcase(suite, all);
