@@ -48,11 +48,24 @@ static struct server_loop *choose(struct rill_server *server)
     return chosen;
 }
 
+/* LISTENER's connections are counted by address when they come, unless that is a proxy's; then the gate does it. */
+static bool counts_at_once(const struct rill_server *server, unsigned listener)
+{
+    return server->address_counts && !server->gates[listener];
+}
+
+/* What was admitted does not become a connection. */
+static void forget(struct rill_server *server, unsigned listener, const struct rill_ip *peer)
+{
+    if (counts_at_once(server, listener))
+        rill_address_counts_release(server->address_counts, peer);
+}
+
 static void adopt(struct server_loop *sl, unsigned listener, int fd, const struct rill_ip *peer)
 {
     int error = rill_conn_adopt(sl->loop, fd, peer, &sl->server->conn_configs[listener]);
     if (error < 0) {
-        rill_address_counts_release(sl->server->address_counts, peer);
+        forget(sl->server, listener, peer);
         /* It never became a connection, so nothing will count it as closed. */
         __atomic_store_n(&sl->net->closed_total, sl->net->closed_total + 1, __ATOMIC_RELEASE);
         rill_log_warn("a connection is dropped: %s", strerror(-error));
@@ -69,23 +82,25 @@ static void adopt_batch(struct rill_task *task)
 }
 
 /* A socket that was accepted is dropped before it became a connection. */
-static void drop(struct rill_server *server, int fd, const struct rill_ip *peer)
+static void drop(struct rill_server *server, unsigned listener, int fd, const struct rill_ip *peer)
 {
-    rill_address_counts_release(server->address_counts, peer);
+    forget(server, listener, peer);
     rill_sys_close(fd);
 }
 
 static void drop_batch(struct handoff *handoff)
 {
     for (unsigned i = 0; i < handoff->count; i++)
-        drop(handoff->to->server, handoff->accepted[i].fd, &handoff->accepted[i].peer);
+        drop(handoff->to->server, handoff->accepted[i].listener, handoff->accepted[i].fd, &handoff->accepted[i].peer);
     rill_sys_free(handoff);
 }
 
-/* Whether one more connection from PEER is welcome; it is counted then. */
-static bool admit(struct rill_server *server, const struct rill_ip *peer)
+/* Whether one more connection from PEER is welcome at LISTENER; it is counted then. */
+static bool admit(struct rill_server *server, unsigned listener, const struct rill_ip *peer)
 {
-    if (RILL_LIKELY(!server->address_counts) || rill_address_counts_take(server->address_counts, peer))
+    struct server_gate *gate = server->gates[listener];
+    if (RILL_LIKELY(!gate || rill_server_gate_admits(gate, peer)) &&
+        (RILL_LIKELY(!counts_at_once(server, listener)) || rill_address_counts_take(server->address_counts, peer)))
         return true;
     __atomic_fetch_add(&server->refused, 1, __ATOMIC_RELAXED);
     return false;
@@ -113,7 +128,7 @@ static void hand_over(struct server_loop *sl, unsigned listener, int fd, const s
         sl->pending = rill_sys_malloc(sizeof *sl->pending);
         if (!sl->pending) {
             rill_log_warn("a connection is dropped: %s", strerror(ENOMEM));
-            drop(sl->server, fd, peer);
+            drop(sl->server, listener, fd, peer);
             return;
         }
         sl->pending->task.run = adopt_batch;
@@ -132,7 +147,7 @@ static void on_main_accept(void *arg, int fd, const struct rill_ip *peer)
 {
     const struct server_listener *from = arg;
     struct rill_server *server = from->server;
-    if (!admit(server, peer)) {
+    if (!admit(server, from->number, peer)) {
         rill_sys_close(fd);
         return;
     }
@@ -148,7 +163,7 @@ static void on_main_accept(void *arg, int fd, const struct rill_ip *peer)
 static void on_loop_accept(void *arg, int fd, const struct rill_ip *peer)
 {
     const struct server_listener *from = arg;
-    if (!admit(from->server, peer)) {
+    if (!admit(from->server, from->number, peer)) {
         rill_sys_close(fd);
         return;
     }

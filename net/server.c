@@ -56,16 +56,20 @@ static void on_empty(void *arg)
     report(sl, on_drained);
 }
 
-static void stop_one(struct rill_conn *conn, void *arg)
+void rill_server_stop_conn(struct rill_conn *conn)
 {
-    (void)arg;
-    if (!conn->served)
-        return;
     const struct rill_conn_handler *handler = conn->config->handler;
     if (handler->on_stop)
         handler->on_stop(conn);
     else
         rill_conn_finish_as(conn, false, RILL_CLOSE_STOPPED);
+}
+
+static void stop_one(struct rill_conn *conn, void *arg)
+{
+    (void)arg;
+    if (conn->served)
+        rill_server_stop_conn(conn);
 }
 
 /* --- listeners: they end first; that takes a while when the kernel holds clients back --- */

@@ -15,6 +15,7 @@
 extern "C" {
 #endif
 
+struct rill_proxy_header;
 struct rill_server;
 
 /* How connections reach the sub-reactors. */
@@ -34,6 +35,14 @@ struct rill_listen {
     const char *address;                     /* see rill_listen_parse() */
     const struct rill_conn_handler *handler; /* NULL: the server's, with the server's `arg` */
     void *arg;                               /* rill_conn_arg() */
+    /* Whose connections alone are accepted here ("10.0.0.0/8, ::1, unix:", see net/cidr.h): proxies, which begin each
+     * with a PROXY header (net/proxy_protocol.h). Then rill_conn_peer() is their client, for limits and logs, too, and
+     * on_open is called when the header has come; the connection is closed without a callback when it is malformed or
+     * does not come within proxy_timeout_ms. NULL: there are no proxies. */
+    const char *proxy_from;
+    uint64_t proxy_timeout_ms; /* 0: 5 s */
+    /* Right after on_open, with all that the header said; it is gone when this returns. May be NULL. */
+    void (*on_proxy)(struct rill_conn *conn, const struct rill_proxy_header *header);
 };
 
 /* What the text of an address to listen on says. */
@@ -110,7 +119,8 @@ void rill_server_stop(struct rill_server *server, bool now);
 /* Whether the server is draining. Thread: any. */
 bool rill_server_is_stopping(const struct rill_server *server);
 
-/* Connections refused so far because of max_connections_per_address. Thread: any. */
+/* Connections refused so far because of max_connections_per_address, or because they came from elsewhere than the
+ * proxies of a listener. Thread: any. */
 uint64_t rill_server_refused(const struct rill_server *server);
 
 /* The pool; NULL when none was asked for. It refuses jobs once all connections have ended, and goes with

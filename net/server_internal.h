@@ -6,6 +6,7 @@
 #include "rill/core/loop_group.h"
 #include "rill/core/workers.h"
 #include "rill/net/address_counts_internal.h"
+#include "rill/net/cidr.h"
 #include "rill/net/conn_internal.h"
 #include "rill/net/listener.h"
 #include "rill/net/server.h"
@@ -32,6 +33,18 @@ struct server_listener {
     unsigned number;                /* of its address and its configuration */
     int fd;                         /* opened, until it accepts; -1: none */
     struct rill_listener *listener; /* while it accepts */
+};
+
+/* What stands before a listener whose connections come through proxies; see proxy_gate.c. Constant while the server
+ * runs, save for what is atomic. */
+struct server_gate {
+    struct rill_server *server;
+    unsigned listener; /* its number */
+    struct rill_cidr_list *proxies;
+    struct rill_conn_config behind; /* what connections become when their header has come */
+    uint64_t timeout_ms;            /* in which that has to be */
+    void (*on_proxy)(struct rill_conn *conn, const struct rill_proxy_header *header);
+    bool complained_of_source, complained_of_header; /* atomic: any that accepts or serves */
 };
 
 /* What the server keeps for each loop that serves. */
@@ -72,6 +85,7 @@ struct stop_request {
 struct rill_server {
     struct rill_server_config config;
     struct rill_conn_config conn_configs[RILL_SERVER_MAX_LISTENERS]; /* one a listener */
+    struct server_gate *gates[RILL_SERVER_MAX_LISTENERS];            /* before the I-th listener; NULL: none */
     const char *name;
     struct rill_loop *main_loop;
     struct rill_loop_group *group; /* NULL without sub-reactors, and before it runs */
@@ -82,7 +96,7 @@ struct rill_server {
     struct server_listener listeners[RILL_SERVER_MAX_LISTENERS]; /* the main loop's */
     unsigned listener_count;
     unsigned max_connections;
-    uint64_t refused;                           /* by address; atomic: any that accepts */
+    uint64_t refused;                           /* by address; atomic: any that accepts or serves */
     struct rill_address_counts *address_counts; /* NULL: no limit by address */
     struct rill_workers *workers;               /* NULL: none */
     int state;                                  /* enum server_state; written by the main loop's thread, read by any */
@@ -105,6 +119,23 @@ static inline enum server_state rill_server_state(const struct rill_server *serv
 
 /* Removes the file of a Unix socket that was opened here; nothing for other addresses. */
 void rill_server_remove_socket_file(const struct rill_listen_address *address);
+
+/* server.c */
+
+/* Tells CONN that the server drains. On its loop. */
+void rill_server_stop_conn(struct rill_conn *conn);
+
+/* proxy_gate.c */
+
+/* Puts a gate before the listener of that number, as LISTEN says, whose connection config is filled in. Returns 0 or a
+ * negative errno, which is logged. */
+int rill_server_put_gate(struct rill_server *server, unsigned listener, const struct rill_listen *listen);
+
+/* Whether a connection from PEER may wait at GATE for its header. Thread: any. */
+bool rill_server_gate_admits(struct server_gate *gate, const struct rill_ip *peer);
+
+/* Frees all gates. */
+void rill_server_free_gates(struct rill_server *server);
 
 /* dispatch.c */
 

@@ -116,6 +116,9 @@ static int add_listener(struct rill_server *server, const struct rill_listen *li
         .max_output_bytes = config->max_output_bytes,
         .output_limit = config->output_limit,
     };
+    error = listen->proxy_from ? rill_server_put_gate(server, i, listen) : 0;
+    if (error < 0)
+        return error;
     server->listener_count++;
     return open_sockets(server, i);
 }
@@ -252,6 +255,7 @@ void rill_server_free(struct rill_server *server)
     rill_loop_group_stop(server->group);
     rill_loop_free(server->main_loop);
     rill_address_counts_free(server->address_counts);
+    rill_server_free_gates(server);
     rill_sys_free(server->loops);
     rill_sys_free(server);
 }

@@ -1,0 +1,68 @@
+/* test_proxy_gate.c - listeners behind proxies that cannot be made. */
+#include "rill/core/log.h"
+#include "rill/core/sys.h"
+#include "rill/net/server.h"
+#include "support/faulty_sys.h"
+#include <check.h>
+
+static const struct rill_conn_handler silent;
+
+static struct rill_server *make(const char *proxy_from, int *error)
+{
+    struct rill_server_config config = {.handler = &silent,
+                                        .listens = {{.address = "127.0.0.1:0", .proxy_from = proxy_from},
+                                                    {.address = "127.0.0.1:0", .proxy_from = proxy_from}}};
+    rill_log_set_level(RILL_LOG_OFF);
+    *error = 0;
+    return rill_server_new(&config, error);
+}
+
+START_TEST(what_is_no_list_of_proxies_is_refused)
+{
+    static const char *const bad[] = {"", "all", "10.0.0.1/8", "10.0.0.0/8,"};
+    for (size_t i = 0; i < rill_array_length(bad); i++) {
+        int error;
+        ck_assert_ptr_null(make(bad[i], &error));
+        ck_assert_int_eq(error, -EINVAL);
+    }
+}
+END_TEST
+
+START_TEST(without_memory_there_is_no_server)
+{
+    unsigned descriptors = faulty_sys_open_descriptors();
+    uint64_t without, nth = 0;
+    for (int gates = 0; gates < 2; gates++) {
+        struct rill_server *server = NULL;
+        without = nth;
+        for (nth = 1; !server && nth < 1000; nth++) {
+            int error;
+            faulty_sys_reset();
+            faulty_sys.counts[FAULTY_MEMORY] = true;
+            faulty_sys.fail_after = nth;
+            server = make(gates ? "10.0.0.0/8, ::1" : NULL, &error);
+            ck_assert(server ? error == 0 : error < 0);
+            if (!server)
+                ck_assert_uint_eq(faulty_sys_open_descriptors(), descriptors);
+        }
+        faulty_sys_reset();
+        ck_assert_ptr_nonnull(server);
+        rill_server_free(server);
+    }
+    ck_assert_uint_eq(nth, without + 4); /* the gates' four allocations have failed one by one */
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("proxy_gate");
+    TCase *all = tcase_create("proxy_gate");
+    tcase_add_test(all, what_is_no_list_of_proxies_is_refused);
+    tcase_add_test(all, without_memory_there_is_no_server);
+    suite_add_tcase(suite, all);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed > 0;
+}
