@@ -116,11 +116,8 @@ void rill_channel_member_keep(struct rill_channel_member *member, const struct r
     uint32_t i = 0;
     while (sent >= chunk->parts[i].iov_len)
         sent -= chunk->parts[i++].iov_len;
-    if (!conn->out) {
-        if (rill_conn_queue_buf(conn, rill_buf_ref(chunk->bufs[i++]), sent) < 0)
-            return;
-        rill_conn_make_ready(conn);
-    }
+    if (!conn->out && rill_conn_queue_buf(conn, rill_buf_ref(chunk->bufs[i++]), sent) < 0)
+        return;
     for (; i < chunk->count; i++)
         if (!keep_one(member, chunk->bufs[i]))
             return;

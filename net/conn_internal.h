@@ -164,9 +164,8 @@ void rill_conn_output_free_leases(struct rill_net *net);
  * is broken (the caller closes). */
 ssize_t rill_conn_send_now(struct rill_conn *conn, const struct iovec *parts, size_t count, size_t length);
 
-/* Puts the bytes of BUF from OFFSET on, of which there are some, at the end of the output and takes over the reference.
- * The caller sees to it that they leave (rill_conn_make_ready(), or being called by rill_conn_settle()). Returns 0, or
- * -ENOMEM: the connection is closed. */
+/* Puts the bytes of BUF from OFFSET on, of which there are some, at the end of the output, whatever its limits, and
+ * takes over the reference. Returns 0, or -ENOMEM: the connection is closed. */
 int rill_conn_queue_buf(struct rill_conn *conn, struct rill_buf *buf, size_t offset);
 
 /* conn_watchers.c */

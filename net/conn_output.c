@@ -304,6 +304,12 @@ static int append_object(struct rill_conn *conn, struct rill_segment object, uin
     return error;
 }
 
+int rill_conn_queue_buf(struct rill_conn *conn, struct rill_buf *buf, size_t offset)
+{
+    struct rill_segment object = {.kind = RILL_SEGMENT_SHARED, .of.buf = buf};
+    return append_object(conn, object, offset, rill_buf_length(buf) - offset);
+}
+
 int rill_conn_send_buf(struct rill_conn *conn, struct rill_buf *buf)
 {
     rill_loop_check(conn->net->loop, __func__);
@@ -315,7 +321,7 @@ int rill_conn_send_buf(struct rill_conn *conn, struct rill_buf *buf)
         rill_buf_unref(buf);
         return error;
     }
-    return append_object(conn, (struct rill_segment){.kind = RILL_SEGMENT_SHARED, .of.buf = buf}, 0, length);
+    return rill_conn_queue_buf(conn, buf, 0);
 }
 
 int rill_conn_send_file(struct rill_conn *conn, struct rill_file_ref *file, uint64_t offset, uint64_t length)

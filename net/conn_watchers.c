@@ -30,19 +30,19 @@ bool rill_conn_tell_room(struct rill_conn *conn)
 {
     struct rill_conn_watcher *last = conn->watchers ? conn->watchers->previous : NULL;
     conn->room_wanted = false;
+    conn->callbacks++; /* who called us sees to what is sent meanwhile */
     for (struct rill_conn_watcher *watcher = NULL; watcher != last;) {
         watcher = conn->watchers;
         conn->watchers = watcher->next;
         if (watcher->on_room)
             watcher->on_room(watcher);
-        if (conn->state == RILL_CONN_CLOSED)
-            return false;
-        if (conn->out) {
+        if (conn->out)
             conn->room_wanted = true; /* by this one or by those that come after it */
+        if (conn->out || conn->state == RILL_CONN_CLOSED)
             break;
-        }
     }
-    return true;
+    conn->callbacks--;
+    return conn->state != RILL_CONN_CLOSED;
 }
 
 void rill_conn_tell_closed(struct rill_conn *conn)
