@@ -90,7 +90,8 @@ static struct rill_server *new_server(struct rill_server_config config, int *err
     config.listens[OPEN_TO_ALL] = (struct rill_listen){.address = "127.0.0.1:0"};
     config.listens[FROM_ELSEWHERE] =
         (struct rill_listen){.address = "127.0.0.1:0", .proxy_from = "192.0.2.0/24, unix:"};
-    config.listens[UNIX_SOCKET] = (struct rill_listen){.address = unix_path, .proxy_from = "unix:"};
+    config.listens[UNIX_SOCKET] =
+        (struct rill_listen){.address = unix_path, .proxy_from = "unix:", .proxy_timeout_ms = 600000};
     config.listens[HASTY] =
         (struct rill_listen){.address = "127.0.0.1:0", .proxy_from = "127.0.0.0/8", .proxy_timeout_ms = 60};
     return rill_server_new(&config, error);
@@ -442,12 +443,50 @@ START_TEST(the_limit_by_address_is_the_clients)
 }
 END_TEST
 
+/* How many lines of the log, which is at PATH, have TEXT. */
+static int lines_with(const char *path, const char *text)
+{
+    char line[512];
+    int count = 0;
+    FILE *file = fopen(path, "r");
+    ck_assert_ptr_nonnull(file);
+    while (fgets(line, sizeof line, file))
+        count += strstr(line, text) != NULL;
+    fclose(file);
+    return count;
+}
+
+START_TEST(each_trouble_of_a_listener_is_logged_once)
+{
+    char path[] = "/tmp/rill-test-XXXXXX";
+    close(mkstemp(path));
+    ck_assert_int_eq(rill_log_open(path), 0);
+    start((struct rill_server_config){.threads = 2});
+    rill_log_set_level(RILL_LOG_WARN);
+    for (int i = 0; i < 3; i++) {
+        int fd = dial(PROXIED), silent = dial(HASTY);
+        say(fd, "nonsense", 8);
+        expect_closed(fd);
+        expect_closed(dial(FROM_ELSEWHERE));
+        expect_closed(silent);
+    }
+    stop(false);
+    ck_assert_int_eq(lines_with(path, "from 127.0.0.1 is closed: it does not begin with a valid PROXY header"), 1);
+    ck_assert_int_eq(lines_with(path, "from 127.0.0.1 is closed: only connections from its proxies"), 1);
+    ck_assert_int_eq(lines_with(path, "from 127.0.0.1 is closed: its PROXY header has not come in time"), 1);
+    ck_assert_int_eq(lines_with(path, ""), 3);
+    unlink(path);
+}
+END_TEST
+
 /* --- stopping --- */
 
 START_TEST(a_stop_does_not_wait_for_headers)
 {
     int fds[8];
-    start(kinds[_i / 2]);
+    struct rill_server_config config = kinds[_i / 2];
+    config.drain_timeout_ms = 600000;
+    start(config);
     for (int i = 0; i < 8; i++) {
         fds[i] = dial(i % 2 ? PROXIED : UNIX_SOCKET);
         say(fds[i], "PROXY TCP4", i == 0 ? 0 : 10);
@@ -505,6 +544,7 @@ int main(void)
     tcase_add_loop_test(refusing, who_is_no_proxy_is_closed_at_once, 0, (int)rill_array_length(kinds));
     tcase_add_test(refusing, a_header_has_its_time);
     tcase_add_test(refusing, the_limit_by_address_is_the_clients);
+    tcase_add_test(refusing, each_trouble_of_a_listener_is_logged_once);
     suite_add_tcase(suite, refusing);
     TCase *stopping = tcase_create("stopping");
     tcase_add_loop_test(stopping, a_stop_does_not_wait_for_headers, 0, 2 * (int)rill_array_length(kinds));
