@@ -120,7 +120,7 @@ static void on_data(struct rill_conn *conn, struct rill_input *input)
     struct rill_cache_session *session = rill_conn_user(conn);
     session->now_ms = rill_loop_now_ms(rill_conn_loop(conn));
     struct rill_cache_counts *counts = session->counts; /* the session may go */
-    while (step(session, input))
+    while (rill_conn_is_open(conn) && step(session, input))
         ;
     rill_cache_count(counts, RILL_COUNT_BYTES_READ, input->consumed);
 }
