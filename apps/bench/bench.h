@@ -7,7 +7,8 @@
  * thread.c   one generator thread and its connections
  * run.c      a run: threads, warm-up, measurement, live line
  * result.c   the threads' counts put together
- * report.c   the result for people; report_json.c for programs */
+ * report.c   the result for people; report_json.c for programs
+ * *scale*.c  the same against a server with one thread, two, three: see scale.h */
 #ifndef RILL_APPS_BENCH_H
 #define RILL_APPS_BENCH_H
 

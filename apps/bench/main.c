@@ -2,6 +2,7 @@
 #include "../options.h"
 #include "bench.h"
 #include "rill/core/units.h"
+#include "scale.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -161,6 +162,8 @@ int main(int argc, char **argv)
     static struct command command = {.plan = {.connections = 64, .pipeline = 1, .length = UINT64_MAX},
                                      .message_size = 64};
     struct bench_plan *plan = &command.plan;
+    if (argc > 1 && strcmp(argv[1], "scale") == 0)
+        return scale_main(argc - 1, argv + 1);
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
     plan->threads = cpus > 1 ? (unsigned)cpus / 2 : 1;
     plan->duration_ms = 10000;
@@ -206,7 +209,8 @@ int main(int argc, char **argv)
         {"--quiet", NULL, "no live line", RILL_OPTION_FLAG, &command.quiet, 0, 0, NULL},
     };
     struct rill_app app = {.name = "rill-bench",
-                           .summary = "loads an HTTP or echo server and tells what came of it",
+                           .summary = "loads an HTTP or echo server and tells what came of it;\n"
+                                      "             rill-bench scale --help: measures how a server scales with threads",
                            .operand = "URL",
                            .kind = RILL_APP_TOOL,
                            .options = options,
