@@ -68,6 +68,8 @@ void backends_note_success(struct backend *backend)
 
 void backends_note_failure(struct backend *backend, const char *why)
 {
+    if (backend->all->check_interval_ms == 0)
+        return; /* nobody would find it up again */
     unsigned failures = __atomic_add_fetch(&backend->failures, 1, __ATOMIC_RELAXED);
     if (failures >= backend->all->failures_to_down && !__atomic_exchange_n(&backend->down, true, __ATOMIC_RELAXED))
         rill_log_warn("%s is down: %s", backend->target, why);
@@ -121,7 +123,7 @@ static void check(struct rill_timer *timer)
 
 void backends_start_checks(struct backends *backends, struct rill_loop *loop)
 {
-    if (__atomic_exchange_n(&backends->are_checked, true, __ATOMIC_ACQ_REL))
+    if (backends->check_interval_ms == 0 || __atomic_exchange_n(&backends->are_checked, true, __ATOMIC_ACQ_REL))
         return;
     for (unsigned i = 0; i < backends->count; i++) {
         struct backend *backend = &backends->backend[i];

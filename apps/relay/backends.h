@@ -26,8 +26,9 @@ struct backend {
 /* Set `balance` and the three that follow, then backends_add(); all of it before the loops run. */
 struct backends {
     enum backends_balance balance;
-    uint64_t
-        check_interval_ms; /* of one that is up; one that is down is given more and more time, up to 16 times that */
+    /* Of one that is up; one that is down is given more and more time, up to 16 times that. 0: none is checked, or ever
+     * taken to be down. */
+    uint64_t check_interval_ms;
     uint64_t connect_timeout_ms;
     unsigned failures_to_down;
     struct backend backend[BACKENDS_MAX];
