@@ -83,6 +83,7 @@ RILL_SYS(int, listen, (int fd, int backlog), listen(fd, backlog))
 RILL_SYS(int, accept4, (int fd, struct sockaddr *addr, socklen_t *length, int flags), accept4(fd, addr, length, flags))
 RILL_SYS(int, connect, (int fd, const struct sockaddr *addr, socklen_t length), connect(fd, addr, length))
 RILL_SYS(int, getsockname, (int fd, struct sockaddr *addr, socklen_t *length), getsockname(fd, addr, length))
+RILL_SYS(int, getpeername, (int fd, struct sockaddr *addr, socklen_t *length), getpeername(fd, addr, length))
 RILL_SYS(int, getsockopt, (int fd, int level, int name, void *value, socklen_t *length),
          getsockopt(fd, level, name, value, length))
 RILL_SYS(int, setsockopt, (int fd, int level, int name, const void *value, socklen_t length),

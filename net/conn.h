@@ -212,8 +212,10 @@ struct rill_loop *rill_conn_loop(const struct rill_conn *conn);
 struct rill_conn_id rill_conn_id(const struct rill_conn *conn);
 const struct rill_ip *rill_conn_peer(const struct rill_conn *conn);
 
-/* Asks the system for the address of our end. Returns 0 or a negative errno. */
+/* Asks the system for the address of our end, or of the other one: behind proxies (net/server.h) that is the proxy's,
+ * and rill_conn_peer() its client's. Returns 0 or a negative errno. */
 int rill_conn_local(const struct rill_conn *conn, struct rill_addr *addr);
+int rill_conn_remote(const struct rill_conn *conn, struct rill_addr *addr);
 
 /* False from the moment that rill_conn_close() or rill_conn_finish() was called. */
 bool rill_conn_is_open(const struct rill_conn *conn);

@@ -47,3 +47,12 @@ int rill_conn_local(const struct rill_conn *conn, struct rill_addr *addr)
         return -EPIPE;
     return rill_sys_getsockname(conn->fd, &addr->socket.any, &addr->length) < 0 ? -errno : 0;
 }
+
+int rill_conn_remote(const struct rill_conn *conn, struct rill_addr *addr)
+{
+    rill_loop_check(conn->net->loop, __func__);
+    *addr = (struct rill_addr){.length = sizeof addr->socket};
+    if (conn->state == RILL_CONN_CLOSED)
+        return -EPIPE;
+    return rill_sys_getpeername(conn->fd, &addr->socket.any, &addr->length) < 0 ? -errno : 0;
+}

@@ -25,7 +25,7 @@ static int server_result;
 static char unix_path[64];
 
 /* Counted by the loops, read by the test. */
-static int opened, stopped, closed;
+static int opened, stopped, closed, from_proxies;
 
 static void on_open(struct rill_conn *conn)
 {
@@ -39,6 +39,9 @@ static void on_open(struct rill_conn *conn)
 static void on_proxy(struct rill_conn *conn, const struct rill_proxy_header *header)
 {
     char destination[RILL_ADDR_TEXT] = "none", text[RILL_ADDR_TEXT + 32];
+    struct rill_addr remote;
+    if (rill_conn_remote(conn, &remote) == 0 && remote.socket.v4.sin_addr.s_addr == htonl(INADDR_LOOPBACK))
+        __atomic_fetch_add(&from_proxies, 1, __ATOMIC_SEQ_CST);
     if (header->has_addresses)
         rill_addr_format(&header->destination, destination);
     rill_conn_send(conn, text,
@@ -100,7 +103,7 @@ static struct rill_server *new_server(struct rill_server_config config, int *err
 static void start(struct rill_server_config config)
 {
     int error;
-    opened = stopped = closed = 0;
+    opened = stopped = closed = from_proxies = 0;
     rill_log_set_level(RILL_LOG_ERROR);
     signal(SIGPIPE, SIG_IGN);
     server = new_server(config, &error);
@@ -236,6 +239,7 @@ START_TEST(the_peer_is_who_the_header_says)
     close(fd);
     stop(false);
     ck_assert_int_eq(opened, (int)rill_array_length(accepted) + 3);
+    ck_assert_int_eq(from_proxies, (int)rill_array_length(accepted));
 }
 END_TEST
 

@@ -1,7 +1,8 @@
-/* test_proxy_gate.c - listeners behind proxies that cannot be made. */
+/* test_proxy_gate.c - listeners behind proxies that cannot be made, and who is at the other end of a socket. */
 #include "rill/core/log.h"
 #include "rill/core/sys.h"
 #include "rill/net/server.h"
+#include "support/conn_rig.h"
 #include "support/faulty_sys.h"
 #include <check.h>
 
@@ -53,12 +54,31 @@ START_TEST(without_memory_there_is_no_server)
 }
 END_TEST
 
+START_TEST(the_other_end_is_asked_of_the_system)
+{
+    struct rill_addr remote, expected = {.length = sizeof expected.socket};
+    rig_set_up(RILL_BACKEND_EPOLL);
+    struct rill_conn *conn = rig_adopt_tcp();
+    ck_assert_int_eq(getsockname(rig.peer, &expected.socket.any, &expected.length), 0);
+    ck_assert_int_eq(rill_conn_remote(conn, &remote), 0);
+    ck_assert_uint_eq(remote.length, expected.length);
+    ck_assert_mem_eq(&remote.socket, &expected.socket, expected.length);
+    faulty_sys.error[FAULTY_DESCRIPTOR] = ENOBUFS;
+    ck_assert_int_eq(rill_conn_remote(conn, &remote), -ENOBUFS);
+    faulty_sys_reset();
+    rill_conn_close(conn, RILL_CLOSE_LOCAL);
+    ck_assert_int_eq(rill_conn_remote(conn, &remote), -EPIPE);
+    rig_tear_down();
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("proxy_gate");
     TCase *all = tcase_create("proxy_gate");
     tcase_add_test(all, what_is_no_list_of_proxies_is_refused);
     tcase_add_test(all, without_memory_there_is_no_server);
+    tcase_add_test(all, the_other_end_is_asked_of_the_system);
     suite_add_tcase(suite, all);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

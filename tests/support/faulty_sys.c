@@ -209,6 +209,11 @@ int rill_sys_getsockname(int fd, struct sockaddr *addr, socklen_t *length)
     return fails(FAULTY_DESCRIPTOR) ? -1 : getsockname(fd, addr, length);
 }
 
+int rill_sys_getpeername(int fd, struct sockaddr *addr, socklen_t *length)
+{
+    return fails(FAULTY_DESCRIPTOR) ? -1 : getpeername(fd, addr, length);
+}
+
 int rill_sys_getsockopt(int fd, int level, int name, void *value, socklen_t *length)
 {
     return getsockopt(fd, level, name, value, length);
