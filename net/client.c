@@ -6,7 +6,7 @@
 #include "rill/net/client.h"
 #include "rill/core/random.h"
 #include "rill/core/sys.h"
-#include "rill/net/conn_internal.h"
+#include "rill/net/connect_internal.h"
 
 enum {
     DEFAULT_BACKOFF_MS = 100,
@@ -124,36 +124,17 @@ static void on_timer(struct rill_timer *timer)
 
 /* --- life --- */
 
-/* A copy of CONFIG's target, addresses and source in ROOM. */
-static void copy_in(struct rill_connect_config *config, char *room)
-{
-    if (config->source) {
-        config->source = memcpy(room, config->source, sizeof *config->source);
-        room += sizeof *config->source;
-    }
-    if (config->target)
-        config->target = memcpy(room, config->target, strlen(config->target) + 1);
-    else if (config->addr_count)
-        config->addrs = memcpy(room, config->addrs, config->addr_count * sizeof *config->addrs);
-}
-
-static size_t room_for(const struct rill_connect_config *config)
-{
-    return (config->source ? sizeof *config->source : 0) +
-           (config->target ? strlen(config->target) + 1 : config->addr_count * sizeof *config->addrs);
-}
-
 struct rill_client *rill_client_new(struct rill_loop *loop, const struct rill_client_config *config, int *error)
 {
     rill_loop_check(loop, __func__);
-    struct rill_client *client = rill_sys_calloc(1, sizeof *client + room_for(&config->connect));
+    struct rill_client *client = rill_sys_calloc(1, sizeof *client + rill_connect_config_room(&config->connect));
     if (!client) {
         *error = -ENOMEM;
         return NULL;
     }
     client->loop = loop;
     client->config = *config;
-    copy_in(&client->config.connect, (char *)(client + 1));
+    rill_connect_config_copy(&client->config.connect, client + 1);
     client->config.connect.on_connected = on_connected;
     client->config.connect.on_failed = on_failed;
     client->config.connect.arg = client;

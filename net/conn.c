@@ -496,17 +496,24 @@ int rill_conn_adopt(struct rill_loop *loop, int fd, const struct rill_ip *peer, 
     return 0;
 }
 
-int rill_conn_become(struct rill_conn *conn, const struct rill_conn_config *config, void *user)
+void rill_conn_dress(struct rill_conn *conn, const struct rill_conn_config *config, void *user)
 {
-    rill_loop_check(conn->net->loop, __func__);
-    if (conn->state != RILL_CONN_OPEN)
-        return -EPIPE;
     conn->config = config;
     conn->user = user;
     set_deadline(conn, config->idle_timeout_ms);
     conn->redeliver = conn->held != NULL || conn->callbacks > 0; /* on_data may be on the stack, and leave something */
     conn->readable |= conn->eof;                                 /* the end can be read again */
+    if (conn->redeliver || conn->eof)
+        rill_conn_make_ready(conn);
     conn->eof = false;
+}
+
+int rill_conn_become(struct rill_conn *conn, const struct rill_conn_config *config, void *user)
+{
+    rill_loop_check(conn->net->loop, __func__);
+    if (conn->state != RILL_CONN_OPEN)
+        return -EPIPE;
+    rill_conn_dress(conn, config, user);
     if (conn->callbacks == 0)
         rill_conn_make_ready(conn);
     if (config->handler->on_open)

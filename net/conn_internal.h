@@ -190,6 +190,10 @@ struct rill_conn *rill_conn_make(struct rill_net *net, int fd, const struct rill
 /* Has libevent watch for INTEREST, in place of nothing. Returns 0 or -ENOMEM. */
 int rill_conn_watch(struct rill_conn *conn, short interest);
 
+/* rill_conn_become() of an open connection, without on_open; what is left of its input is shown at the end of the turn.
+ */
+void rill_conn_dress(struct rill_conn *conn, const struct rill_conn_config *config, void *user);
+
 /* Has CONN looked at (flushed, redelivered, read) when the turn ends. */
 void rill_conn_make_ready(struct rill_conn *conn);
 

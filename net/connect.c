@@ -84,8 +84,8 @@ static void explain(const struct rill_connect *connect, struct text *text)
     bool several = connect->count > 1 || connect->attempts != connect->first;
     text->length = 0;
     add(text, "cannot connect");
-    if (connect->target) {
-        add(text, " to %s", connect->target);
+    if (connect->config.target) {
+        add(text, " to %s", connect->config.target);
     } else if (!several) {
         rill_addr_format(&connect->first->addr, address);
         add(text, " to %s", address);
@@ -312,29 +312,44 @@ static int read_target(const char *target, struct rill_addr addrs[2], char host[
 
 /* --- life --- */
 
-static struct rill_connect *make(struct rill_net *net, const struct rill_connect_config *config, unsigned count)
+size_t rill_connect_config_room(const struct rill_connect_config *config)
+{
+    return (config->source ? sizeof *config->source : 0) +
+           (config->target ? strlen(config->target) + 1 : config->addr_count * sizeof *config->addrs);
+}
+
+void rill_connect_config_copy(struct rill_connect_config *config, void *room)
+{
+    char *at = room;
+    if (config->source) {
+        config->source = memcpy(at, config->source, sizeof *config->source);
+        at += sizeof *config->source;
+    }
+    if (config->target)
+        config->target = memcpy(at, config->target, strlen(config->target) + 1);
+    else if (config->addr_count)
+        config->addrs = memcpy(at, config->addrs, config->addr_count * sizeof *config->addrs);
+}
+
+static struct rill_connect *make(struct rill_net *net, struct rill_connect_config config, unsigned count)
 {
     size_t attempts_bytes = count * sizeof(struct rill_attempt);
-    size_t target_bytes = config->target ? strlen(config->target) + 1 : 0;
-    struct rill_connect *connect = rill_sys_calloc(1, sizeof *connect + attempts_bytes + target_bytes);
+    config.addr_count = 0; /* they go into the attempts */
+    struct rill_connect *connect =
+        rill_sys_calloc(1, sizeof *connect + attempts_bytes + rill_connect_config_room(&config));
     if (!connect)
         return NULL;
+    rill_connect_config_copy(&config, (char *)connect->first + attempts_bytes);
+    if (config.timeout_ms == 0)
+        config.timeout_ms = DEFAULT_TIMEOUT_MS;
+    if (config.attempt_delay_ms == 0)
+        config.attempt_delay_ms = DEFAULT_ATTEMPT_DELAY_MS;
     connect->net = net;
-    connect->config = *config;
+    connect->config = config;
     connect->attempts = connect->first;
     connect->task.run = go_on;
+    connect->deadline_ms = rill_loop_deadline_ms(net->loop, config.timeout_ms);
     rill_timer_init(&connect->timer, on_timer);
-    if (target_bytes)
-        connect->target = memcpy((char *)connect->first + attempts_bytes, config->target, target_bytes);
-    if (config->source) {
-        connect->source = *config->source;
-        connect->config.source = &connect->source;
-    }
-    if (config->timeout_ms == 0)
-        connect->config.timeout_ms = DEFAULT_TIMEOUT_MS;
-    if (config->attempt_delay_ms == 0)
-        connect->config.attempt_delay_ms = DEFAULT_ATTEMPT_DELAY_MS;
-    connect->deadline_ms = rill_loop_deadline_ms(net->loop, connect->config.timeout_ms);
     rill_list_push_back(&net->connects, &connect->link);
     return connect;
 }
@@ -354,7 +369,7 @@ int rill_connect(struct rill_loop *loop, const struct rill_connect_config *confi
     const struct rill_addr *addrs = config->target ? read : config->addrs;
     const char *why = NULL;
     int count = config->target ? read_target(config->target, read, host, &why) : (int)config->addr_count;
-    struct rill_connect *made = make(net, config, count > 0 ? (unsigned)count : 0);
+    struct rill_connect *made = make(net, *config, count > 0 ? (unsigned)count : 0);
     if (!made)
         return -ENOMEM;
     made->why = why;

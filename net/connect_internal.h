@@ -23,8 +23,7 @@ struct rill_connect {
     struct rill_list link; /* in net->connects */
     struct rill_net *net;
     struct rill_connect_config config; /* what it points to is copied, or the caller's */
-    struct rill_addr source;
-    struct rill_timer timer; /* for the next address, or for the end of all patience */
+    struct rill_timer timer;           /* for the next address, or for the end of all patience */
     uint64_t deadline_ms;
     struct rill_resolve *resolve;  /* while the name is looked up */
     struct rill_task task;         /* goes on from `result` */
@@ -32,7 +31,6 @@ struct rill_connect {
     int result;                    /* what the first attempt, or what comes before it, came to at once */
     const char *why;               /* why there was no first attempt */
     bool ended;                    /* nothing will happen any more; the memory waits for who uses it still */
-    char *target;                  /* NULL: a list was given */
     struct rill_attempt *attempts; /* behind this struct, or a block of its own after a look-up */
     unsigned count, next;          /* attempts; the first that has not been tried */
     unsigned pending;              /* handshakes under way */
@@ -58,6 +56,11 @@ void rill_attempt_hand_over(struct rill_attempt *attempt, struct rill_conn *conn
 void rill_attempt_close(struct rill_attempt *attempt);
 
 /* connect.c */
+
+/* How many bytes CONFIG's target, addresses and source take; and has CONFIG, a copy, point to copies of them in ROOM,
+ * which is aligned as a struct is. */
+size_t rill_connect_config_room(const struct rill_connect_config *config);
+void rill_connect_config_copy(struct rill_connect_config *config, void *room);
 
 /* Goes on from what ATTEMPT came to. */
 void rill_connect_pursue(struct rill_attempt *attempt, int result);
