@@ -169,8 +169,8 @@ struct bench_counts *bench_thread_writes(struct bench_thread *thread);
 int bench_thread_next(struct bench_thread *thread, uint64_t now_ns, uint64_t *intended_ns);
 void bench_thread_answered(struct bench_thread *thread, uint64_t sent_ns, uint64_t intended_ns, uint64_t now_ns);
 void bench_thread_failed(struct bench_thread *thread, enum bench_error error, unsigned requests);
-/* CLIENT has room for a request and got none. */
-void bench_thread_wait(struct bench_thread *thread, struct bench_client *client);
+/* CLIENT has room for a request and got none. Returns whether it will be woken when there is one. */
+bool bench_thread_wait(struct bench_thread *thread, struct bench_client *client);
 void bench_thread_no_connection(struct bench_thread *thread, const char *why);
 void bench_thread_connected(struct bench_thread *thread);
 
@@ -179,6 +179,7 @@ size_t bench_client_size(const struct bench_plan *plan);
 void bench_client_init(struct bench_client *client, struct bench_thread *thread, unsigned number);
 void bench_client_open(struct bench_client *client);
 void bench_client_close(struct bench_client *client);                 /* for good */
+void bench_client_wake(struct bench_client *client);                  /* it has waited, and no more */
 void bench_client_feed(struct bench_client *client);                  /* sends what there is to send */
 struct bench_client **bench_client_link(struct bench_client *client); /* the thread's, for its list of waiting ones */
 

@@ -42,7 +42,6 @@ size_t bench_client_size(const struct bench_plan *plan)
 
 struct bench_client **bench_client_link(struct bench_client *client)
 {
-    client->waiting = false;
     return &client->next_waiting;
 }
 
@@ -122,20 +121,25 @@ void bench_client_feed(struct bench_client *client)
 {
     const struct bench_plan *plan = client->plan;
     unsigned depth = plan->new_connection ? 1 : plan->pipeline;
+    if (client->waiting || !client->conn)
+        return;
     uint64_t now_ns = rill_clock_ns();
     rill_conn_set_deadline(client->conn, plan->timeout_ms);
     while (client->conn && client->outstanding < depth && rill_conn_is_open(client->conn)) {
         uint64_t intended_ns;
         int number = bench_thread_next(client->thread, now_ns, &intended_ns);
         if (number < 0) {
-            if (!client->waiting) {
-                client->waiting = true;
-                bench_thread_wait(client->thread, client);
-            }
+            client->waiting = bench_thread_wait(client->thread, client);
             break;
         }
         send_one(client, (unsigned)number, now_ns, intended_ns);
     }
+}
+
+void bench_client_wake(struct bench_client *client)
+{
+    client->waiting = false;
+    bench_client_feed(client);
 }
 
 static void on_open(struct rill_conn *conn)

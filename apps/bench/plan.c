@@ -158,12 +158,16 @@ int bench_plan_add_url(struct bench_plan *plan, const char *text, const struct b
         return -EINVAL;
     }
     size_t host_length = strcspn(url, "/?#");
+    if (strcspn(url, " \t\r\n") != strlen(url)) {
+        *wanted = "a URL has no white space";
+        return -EINVAL;
+    }
     if (take_server(plan, url, host_length, wanted) < 0)
         return -EINVAL;
     char target[4096];
     size_t length = strcspn(url + host_length, "#");
-    if (length > sizeof target - 2 || strcspn(url, " \t\r\n") != strlen(url)) {
-        *wanted = "a URL has at most 4094 bytes of path, and no white space";
+    if (length > sizeof target - 2) {
+        *wanted = "a URL has at most 4094 bytes of path";
         return -EINVAL;
     }
     snprintf(target, sizeof target, "%s%.*s", url[host_length] == '?' ? "/" : "", (int)length, url + host_length);

@@ -162,7 +162,7 @@ static void feed_waiting(struct bench_thread *thread)
         thread->waiting = *link;
         if (!thread->waiting)
             thread->waiting_end = &thread->waiting;
-        bench_client_feed(client);
+        bench_client_wake(client);
     }
     if (thread->waiting)
         wake_for_arrival(thread);
@@ -176,17 +176,18 @@ static void on_arrival(evutil_socket_t fd, short what, void *arg)
         feed_waiting(arg);
 }
 
-void bench_thread_wait(struct bench_thread *thread, struct bench_client *client)
+bool bench_thread_wait(struct bench_thread *thread, struct bench_client *client)
 {
     bool first = thread->waiting == NULL;
-    if (thread->arrival_fd < 0)
-        return; /* in a closed loop nothing more comes */
+    if (thread->arrival_fd < 0 || thread->issued >= thread->quota || thread->ended)
+        return false; /* nothing more comes */
     struct bench_client **link = bench_client_link(client);
     *link = NULL;
     *thread->waiting_end = client;
     thread->waiting_end = link;
     if (first)
         wake_for_arrival(thread);
+    return true;
 }
 
 int bench_thread_next(struct bench_thread *thread, uint64_t now_ns, uint64_t *intended_ns)
