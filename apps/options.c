@@ -308,10 +308,6 @@ static void reopen_log(struct rill_server *server, void *arg)
 
 int rill_app_serve(struct rill_app *app)
 {
-    if (app->kind == RILL_APP_HTTP) {
-        app->http.net = app->server;
-        return rill_http_server_main(&app->http);
-    }
     if (!app->server.on_reload)
         app->server.on_reload = reopen_log;
     if (!app->server.workers)
@@ -326,22 +322,4 @@ int rill_app_server_main(struct rill_app *app, int argc, char **argv)
     app->kind = RILL_APP_SERVER;
     int status = rill_app_parse(app, argc, argv);
     return status >= 0 ? status : rill_app_serve(app);
-}
-
-int rill_app_main(struct rill_app *app, const struct rill_route *routes, int argc, char **argv)
-{
-    int status = rill_app_parse(app, argc, argv);
-    if (status >= 0)
-        return status;
-    struct rill_router *router = rill_router_new();
-    int error = router ? rill_router_add_all(router, routes) : -ENOMEM;
-    if (error == 0) {
-        app->http.router = router;
-        status = rill_app_serve(app);
-    } else {
-        fprintf(stderr, "%s: cannot set up the routes: %s\n", app->name, strerror(-error));
-        status = 1;
-    }
-    rill_router_free(router);
-    return status;
 }

@@ -54,9 +54,10 @@ struct rill_app {
  * opened. */
 int rill_app_parse(struct rill_app *app, int argc, char **argv);
 
-/* After rill_app_parse(): serves HTTP from app->http.router, or app->server's protocol, until stopped. SIGHUP reopens
+/* After rill_app_parse(): serves app->server's protocol, or HTTP from app->http.router, until stopped. SIGHUP reopens
  * the error log. Returns the exit status. */
 int rill_app_serve(struct rill_app *app);
+int rill_app_serve_http(struct rill_app *app);
 
 /* Parses, serves ROUTES (see rill_router_add_all()) until stopped, and returns the exit status: the whole of a main()
  * for HTTP. */

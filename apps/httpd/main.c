@@ -85,7 +85,7 @@ int main(int argc, char **argv)
     app.http.router = rill_router_new();
     status = 1;
     if (app.http.router && rill_router_add(app.http.router, "GET", "/*path", rill_files_handle, files) == 0)
-        status = rill_app_serve(&app);
+        status = rill_app_serve_http(&app);
     rill_router_free(app.http.router);
     rill_files_free(files);
     return status;
