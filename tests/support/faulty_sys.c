@@ -152,16 +152,6 @@ void *rill_sys_mmap(void *at, size_t length, int protection, int flags, int fd, 
     return fails(FAULTY_MEMORY) ? MAP_FAILED : mmap(at, length, protection, flags, fd, offset);
 }
 
-int rill_sys_munmap(void *at, size_t length)
-{
-    return munmap(at, length);
-}
-
-int rill_sys_madvise(void *at, size_t length, int advice)
-{
-    return madvise(at, length, advice);
-}
-
 static void say_nothing(int severity, const char *message)
 {
     (void)severity;
@@ -214,19 +204,9 @@ int rill_sys_getpeername(int fd, struct sockaddr *addr, socklen_t *length)
     return fails(FAULTY_DESCRIPTOR) ? -1 : getpeername(fd, addr, length);
 }
 
-int rill_sys_getsockopt(int fd, int level, int name, void *value, socklen_t *length)
-{
-    return getsockopt(fd, level, name, value, length);
-}
-
 int rill_sys_setsockopt(int fd, int level, int name, const void *value, socklen_t length)
 {
     return fails(FAULTY_DESCRIPTOR) ? -1 : setsockopt(fd, level, name, value, length);
-}
-
-int rill_sys_shutdown(int fd, int how)
-{
-    return shutdown(fd, how);
 }
 
 ssize_t rill_sys_recv(int fd, void *into, size_t size, int flags)
@@ -367,46 +347,6 @@ int epoll_ctl(int epoll_fd, int order, int fd, struct epoll_event *event)
 
 /* --- files and other descriptors --- */
 
-int rill_sys_open(const char *path, int flags, mode_t mode)
-{
-    return open(path, flags, mode);
-}
-
-int rill_sys_lstat(const char *path, struct stat *into)
-{
-    return lstat(path, into);
-}
-
-ssize_t rill_sys_read(int fd, void *into, size_t size)
-{
-    return read(fd, into, size);
-}
-
-ssize_t rill_sys_write(int fd, const void *bytes, size_t length)
-{
-    return write(fd, bytes, length);
-}
-
-long rill_sys_page_size(void)
-{
-    return sysconf(_SC_PAGESIZE);
-}
-
-int rill_sys_unlink(const char *path)
-{
-    return unlink(path);
-}
-
-int rill_sys_dup(int fd)
-{
-    return fcntl(fd, F_DUPFD_CLOEXEC, 0);
-}
-
-int rill_sys_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
-{
-    return poll(fds, count, timeout_ms);
-}
-
 int rill_sys_eventfd(unsigned initial, int flags)
 {
     return fails(FAULTY_DESCRIPTOR) ? -1 : eventfd(initial, flags);
@@ -423,16 +363,6 @@ int rill_sys_close(int fd)
         if (timer_fds[i].fd == fd && fd != 0)
             timer_fds[i].at_ns = 0;
     return close(fd);
-}
-
-int rill_sys_getrlimit_nofile(struct rlimit *limit)
-{
-    return getrlimit(RLIMIT_NOFILE, limit);
-}
-
-int rill_sys_setrlimit_nofile(const struct rlimit *limit)
-{
-    return setrlimit(RLIMIT_NOFILE, limit);
 }
 
 int rill_sys_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **found)
@@ -457,14 +387,4 @@ unsigned faulty_sys_open_descriptors(void)
 int rill_sys_thread_create(pthread_t *thread, void *(*entry)(void *), void *arg)
 {
     return fails(FAULTY_THREAD) ? EAGAIN : pthread_create(thread, NULL, entry, arg);
-}
-
-int rill_sys_thread_join(pthread_t thread)
-{
-    return pthread_join(thread, NULL);
-}
-
-int rill_sys_sched_setscheduler(pid_t thread, int policy, const struct sched_param *parameters)
-{
-    return sched_setscheduler(thread, policy, parameters);
 }
