@@ -396,7 +396,8 @@ static int write_v2(unsigned family, const struct rill_proxy_header *header, con
     struct writer writer = {.out = out, .size = size};
     unsigned transport = !family ? 0 : header->is_datagram ? V2_DATAGRAM : V2_STREAM;
     put(&writer, V2_SIGNATURE, sizeof V2_SIGNATURE - 1);
-    put_be16(&writer, (0x20u | (header->is_local ? V2_LOCAL : V2_PROXY)) << 8 | family << 4 | transport);
+    bool local = header->is_local || (header->has_addresses && !family);
+    put_be16(&writer, (0x20u | (local ? V2_LOCAL : V2_PROXY)) << 8 | family << 4 | transport);
     put_be16(&writer, 0); /* the length, when it is known */
     if (family) {
         put_ends(&writer, family, header, source, destination);

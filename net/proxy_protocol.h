@@ -70,7 +70,8 @@ struct rill_proxy_tlv {
 bool rill_proxy_next_tlv(struct rill_slice *tlvs, struct rill_proxy_tlv *tlv);
 
 /* Writes HEADER to OUT, which has room for SIZE bytes. An IPv4 address beside an IPv6 one is written as IPv6; ends that
- * cannot be told together, or in this version at all, make a header without addresses, which receivers may refuse.
+ * cannot be told together, or in this version at all, are not told: UNKNOWN in version 1, and in version 2 LOCAL, which
+ * has to be accepted, where an unspecified family may be refused, and is by HAProxy.
  * `tlvs` are written with the addresses of version 2 only, and without the checksum in them, which would not be right
  * any more. Returns the length; -ENOBUFS: SIZE is too small; -EMSGSIZE: `tlvs` are more than a header can hold;
  * -EINVAL: there is no such version, or `tlvs` are malformed. */

@@ -297,8 +297,8 @@ static const struct {
      LITERAL(SIGNATURE "\x21\x11\0\x0c\xc0\0\2\1\xc0\0\2\2\0\1\0\2")},
     {"[::c000:201]:1", "[::2]:2", LITERAL("PROXY TCP6 ::0:c000:201 ::2 1 2\r\n"),
      LITERAL(SIGNATURE "\x21\x21\0\x24\0\0\0\0\0\0\0\0\0\0\0\0\xc0\0\2\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\2\0\1\0\2")},
-    {"unix:/a", "192.0.2.2:2", LITERAL("PROXY UNKNOWN\r\n"), LITERAL(SIGNATURE "\x21\0\0\0")},
-    {"192.0.2.2:2", "unix:/a", LITERAL("PROXY UNKNOWN\r\n"), LITERAL(SIGNATURE "\x21\0\0\0")},
+    {"unix:/a", "192.0.2.2:2", LITERAL("PROXY UNKNOWN\r\n"), LITERAL(SIGNATURE "\x20\0\0\0")},
+    {"192.0.2.2:2", "unix:/a", LITERAL("PROXY UNKNOWN\r\n"), LITERAL(SIGNATURE "\x20\0\0\0")},
     {NULL, NULL, LITERAL("PROXY UNKNOWN\r\n"), LITERAL(SIGNATURE "\x21\0\0\0")},
 };
 
