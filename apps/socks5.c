@@ -47,7 +47,7 @@ static const uint8_t *bytes_of(const struct rill_input *input)
 
 static void reply(struct rill_conn *client, enum reply what, const struct rill_addr *bound)
 {
-    uint8_t bytes[22] = {VERSION, what, 0, IPV4}; /* with an address of zeros */
+    uint8_t bytes[22] = {VERSION, (uint8_t)what, 0, IPV4}; /* with an address of zeros */
     size_t length = 10;
     if (bound && bound->socket.any.sa_family == AF_INET) {
         memcpy(bytes + 4, &bound->socket.v4.sin_addr, 4);

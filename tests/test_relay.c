@@ -226,6 +226,42 @@ START_TEST(an_end_that_was_told_before_is_passed_on)
 }
 END_TEST
 
+/* The end comes between two reads: no event tells of it. */
+static void end_behind_data(struct rill_conn *conn, struct rill_input *input)
+{
+    if (conn == conns[0])
+        shutdown(peers[0], SHUT_WR);
+    rill_input_consume(input, input->length);
+}
+
+static void couple_at_the_end(struct rill_conn *conn)
+{
+    if (conn != conns[0])
+        return;
+    rig.eofs++;
+    rill_conn_want_drain(conns[1]); /* so that it is looked at first */
+    couple();
+}
+
+/* A send that succeeds shows that no error waits to be read, but not that no end does. */
+START_TEST(an_end_that_was_told_before_outlives_a_send)
+{
+    use_backend(_i);
+    rig.handler.on_data = end_behind_data;
+    rig.handler.on_eof = couple_at_the_end;
+    adopt_two(_i / BACKENDS);
+    rig_turns(2); /* watched */
+    rill_conn_pause(conns[1], RILL_PAUSE_USER);
+    say(1, "this goes to the one that has ended");
+    rig_turns(2);
+    say(0, "consumed");
+    rig_turns(3);
+    ck_assert_int_eq(rig.eofs, 1);
+    expect(0, "this goes to the one that has ended");
+    expect_end(1);
+}
+END_TEST
+
 START_TEST(the_apps_pauses_end)
 {
     use_backend(_i);
@@ -655,6 +691,39 @@ START_TEST(who_takes_nothing_ends_it)
 }
 END_TEST
 
+static struct rill_conn *bystander;
+
+static void end_another(const struct rill_relay_end *how, void *arg)
+{
+    struct rill_conn *other = bystander;
+    on_end(how, arg);
+    bystander = NULL;
+    if (other) /* of another relay, whose end is told before this returns */
+        rill_conn_close(other, RILL_CLOSE_LOCAL);
+}
+
+START_TEST(the_end_of_one_may_be_the_end_of_another)
+{
+    int others[2];
+    use_backend(_i);
+    config.on_end = end_another;
+    start(false);
+    memcpy(others, peers, sizeof others);
+    bystander = conns[1];
+    start(false);
+    say(0, "one");
+    ck_assert_int_eq(write(others[0], "another", 7), 7);
+    rig_turns(2);
+    expect(1, "one");
+    rill_conn_close(conns[0], RILL_CLOSE_LOCAL);
+    ck_assert_int_eq(ends, 2);
+    rig_turns(2);
+    ck_assert_uint_eq(rill_conn_count(rig.loop), 0);
+    close(others[0]);
+    close(others[1]);
+}
+END_TEST
+
 START_TEST(the_loop_may_go_while_it_relays)
 {
     use_backend(_i);
@@ -739,6 +808,7 @@ int main(void)
     tcase_add_loop_test(all, bytes_go_both_ways, 0, 2 * BACKENDS);
     tcase_add_loop_test(all, what_came_before_is_relayed_first, 0, 2 * BACKENDS);
     tcase_add_loop_test(all, an_end_that_was_told_before_is_passed_on, 0, 2 * BACKENDS);
+    tcase_add_loop_test(all, an_end_that_was_told_before_outlives_a_send, 0, 2 * BACKENDS);
     tcase_add_loop_test(all, the_apps_pauses_end, 0, BACKENDS);
     tcase_add_loop_test(all, only_what_is_open_can_be_coupled, 0, 2);
     tcase_add_loop_test(all, streams_arrive_whole, 0, 4 * BACKENDS);
@@ -753,6 +823,7 @@ int main(void)
     tcase_add_loop_test(all, finishing_one_ends_both, 0, 2 * BACKENDS);
     tcase_add_loop_test(all, idle_is_without_a_byte_either_way, 0, 2 * BACKENDS);
     tcase_add_loop_test(all, who_takes_nothing_ends_it, 0, 2 * BACKENDS);
+    tcase_add_loop_test(all, the_end_of_one_may_be_the_end_of_another, 0, BACKENDS);
     tcase_add_loop_test(all, the_loop_may_go_while_it_relays, 0, MOMENTS * BACKENDS);
     tcase_add_loop_test(all, draining_lets_it_end_by_itself, 0, 2);
     suite_add_tcase(suite, all);
