@@ -4,8 +4,9 @@
  * it has by then. It wears three configs in its life: `fresh`, whose on_open has the app's called and passes it on; the
  * app's while it is leased, prepared or probed; `idle`, to which anything that happens is its end.
  *
- * Whatever makes a connection free, or a place for one, defers pump(), which alone meets requests: so a lessee is never
- * called from within somebody else's return. */
+ * Whatever makes a connection free, or a place for one, posts pump(), which alone meets requests with what is there: so
+ * a lessee is never called from within somebody else's return. Requests that are made while it runs have to wait for
+ * the next one, and a loop that stops runs no next one. */
 #include "rill/net/conn_pool.h"
 #include "rill/core/sys.h"
 #include "rill/net/connect_internal.h"
@@ -53,19 +54,21 @@ struct rill_conn_pool {
     struct rill_list waiting;            /* requests, oldest first */
     struct rill_conn_pool_counts counts;
     struct rill_task task; /* pump() */
-    bool deferred;         /* `task` is queued */
+    bool posted;           /* `task` is */
     bool pumping;          /* pump() is on the stack */
     bool freed;            /* and so the memory has to wait */
 };
 
 /* --- requests --- */
 
-static void pump_later(struct rill_conn_pool *pool)
+/* Has pump() run soon, if there is anything to do. Returns 0, or -ESHUTDOWN: the loop is stopping. */
+static int pump_later(struct rill_conn_pool *pool)
 {
-    if (pool->deferred || pool->pumping || pool->freed || rill_list_empty(&pool->waiting))
-        return;
-    pool->deferred = true;
-    rill_loop_defer(pool->loop, &pool->task);
+    if (pool->posted || pool->pumping || pool->freed || rill_list_empty(&pool->waiting))
+        return 0;
+    int error = rill_loop_post(pool->loop, &pool->task);
+    pool->posted = error == 0;
+    return error;
 }
 
 /* Takes LEASE out of the queue; what is left is to tell. */
@@ -88,7 +91,7 @@ static void fail(struct rill_lease *lease, int error, const char *why)
 
 static void fail_first(struct rill_conn_pool *pool, int error, const char *why)
 {
-    pump_later(pool);
+    (void)pump_later(pool);
     if (!rill_list_empty(&pool->waiting))
         fail(rill_container_of(pool->waiting.next, struct rill_lease, link), error, why);
 }
@@ -150,7 +153,7 @@ static void on_member_close(struct rill_conn_watcher *watcher)
         snprintf(why, sizeof why, "the connection ended before it was ready: %s", rill_close_reason_text(reason));
         fail_first(pool, -ECONNABORTED, why);
     } else {
-        pump_later(pool);
+        (void)pump_later(pool);
     }
 }
 
@@ -181,7 +184,7 @@ static void make_idle(struct member *member)
     member->idle_since_ms = rill_loop_now_ms(pool->loop);
     rill_conn_dress(member->conn, &idle_config, NULL);
     rill_conn_set_deadline(member->conn, pool->config.idle_timeout_ms);
-    pump_later(pool);
+    (void)pump_later(pool);
 }
 
 void rill_conn_pool_return(struct rill_conn *conn)
@@ -327,30 +330,42 @@ static void connect_one(struct rill_conn_pool *pool)
 /* The pool's memory, when nobody is going to look at it any more. */
 static void release(struct rill_conn_pool *pool)
 {
-    if (pool->freed && !pool->deferred && !pool->pumping)
+    if (pool->freed && !pool->posted && !pool->pumping)
         rill_sys_free(pool);
 }
 
-/* Meets requests as long as there is something to meet them with, and sees to what the others need. */
+/* Meets a request, or does something for one. False: there is nothing to do. */
+static bool step(struct rill_conn_pool *pool)
+{
+    if (pool->freed || pool->counts.waiting == 0)
+        return false;
+    struct member *member = healthy_idle(pool);
+    if (member && !needs_probe(member))
+        meet(pool, member);
+    else if (pool->counts.waiting <= pool->counts.coming)
+        return false;
+    else if (member)
+        probe(pool, member);
+    else if (pool->counts.conns < pool->config.max_conns)
+        connect_one(pool);
+    else
+        return false;
+    return true;
+}
+
+/* Meets requests as long as there is something to meet them with, and sees to what the others need. Who asks again
+ * whenever he is told does not keep the loop for himself. */
 static void pump(struct rill_task *task)
 {
     struct rill_conn_pool *pool = rill_container_of(task, struct rill_conn_pool, task);
-    pool->deferred = false;
+    unsigned steps = 2 * pool->counts.waiting;
+    pool->posted = false;
     pool->pumping = true;
-    while (!pool->freed && pool->counts.waiting > 0) {
-        struct member *member = healthy_idle(pool);
-        if (member && !needs_probe(member))
-            meet(pool, member);
-        else if (pool->counts.waiting <= pool->counts.coming)
-            break;
-        else if (member)
-            probe(pool, member);
-        else if (pool->counts.conns < pool->config.max_conns)
-            connect_one(pool);
-        else
-            break;
-    }
+    while (steps > 0 && step(pool))
+        steps--;
     pool->pumping = false;
+    if (steps == 0)
+        (void)pump_later(pool);
     release(pool);
 }
 
@@ -376,7 +391,11 @@ int rill_conn_pool_lease(struct rill_conn_pool *pool, const struct rill_lease_re
     rill_list_init(&made->link);
     rill_list_push_back(&pool->waiting, &made->link);
     pool->counts.waiting++;
-    pump_later(pool);
+    int error = pump_later(pool);
+    if (error < 0) {
+        rill_lease_cancel(made);
+        return error;
+    }
     if (lease)
         *lease = made;
     return 0;

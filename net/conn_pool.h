@@ -70,8 +70,8 @@ struct rill_conn_pool *rill_conn_pool_new(struct rill_loop *loop, const struct r
 void rill_conn_pool_free(struct rill_conn_pool *pool);
 
 /* Asks for a connection. Requests are met in their order. Returns 0, with *LEASE, unless LEASE is NULL, for
- * rill_lease_cancel(); -EAGAIN: max_waiting wait already; -ENOMEM; -ECANCELED: the pool is
- * being freed. */
+ * rill_lease_cancel(); -EAGAIN: max_waiting wait already; -ENOMEM; -ESHUTDOWN: the loop is
+ * stopping; -ECANCELED: the pool is being freed. */
 RILL_WARN_UNUSED int rill_conn_pool_lease(struct rill_conn_pool *pool, const struct rill_lease_request *request,
                                           struct rill_lease **lease);
 

@@ -37,10 +37,10 @@ static void end(struct rill_connect *connect)
         rill_attempt_close(&connect->attempts[i]);
 }
 
-/* Gives the memory of an ended connect back, unless its task is queued: then the task does. */
+/* Gives the memory of an ended connect back, unless its task is posted: then the task does. */
 static void release(struct rill_connect *connect)
 {
-    if (connect->deferred)
+    if (connect->posted)
         return;
     if (connect->attempts != connect->first)
         rill_sys_free(connect->attempts);
@@ -246,11 +246,11 @@ static void on_resolved(const struct rill_resolved *resolved, void *arg)
     rill_connect_pursue(attempts, connect->result);
 }
 
-/* The end of the turn in which it began. */
+/* Everything else of the turn in which it began has been done. */
 static void go_on(struct rill_task *task)
 {
     struct rill_connect *connect = rill_container_of(task, struct rill_connect, task);
-    connect->deferred = false;
+    connect->posted = false;
     if (connect->ended)
         release(connect);
     else if (connect->why)
@@ -373,14 +373,20 @@ int rill_connect(struct rill_loop *loop, const struct rill_connect_config *confi
     if (!made)
         return -ENOMEM;
     made->why = why;
+    made->result = count;
+    if (count == 0)
+        made->result = look_up(made, host, rill_addr_port(&read[0]));
+    if (!made->resolve) {
+        int error = rill_loop_post(loop, &made->task); /* a loop that stops takes none: who tries again at once ends */
+        if (error < 0) {
+            end(made);
+            release(made);
+            return error;
+        }
+        made->posted = true;
+    }
     if (count > 0)
         set_addrs(made, addrs, (unsigned)count);
-    else
-        made->result = count < 0 ? count : look_up(made, host, rill_addr_port(&read[0]));
-    if (!made->resolve) {
-        made->deferred = true;
-        rill_loop_defer(loop, &made->task);
-    }
     if (connect)
         *connect = made;
     return 0;

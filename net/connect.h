@@ -68,7 +68,7 @@ struct rill_connect_config {
 };
 
 /* Begins to connect. Returns 0; -ENOMEM; -EINVAL when CONFIG names no target or more than RILL_CONNECT_MAX_ADDRS
- * addresses; -ESHUTDOWN: the loop is being freed. After an error no callback runs. *CONNECT, unless CONNECT is NULL, is
+ * addresses; -ESHUTDOWN: the loop is stopping. After an error no callback runs. *CONNECT, unless CONNECT is NULL, is
  * for rill_connect_cancel(). */
 #define RILL_CONNECT_MAX_ADDRS 64
 RILL_WARN_UNUSED int rill_connect(struct rill_loop *loop, const struct rill_connect_config *config,

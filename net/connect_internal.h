@@ -27,7 +27,7 @@ struct rill_connect {
     uint64_t deadline_ms;
     struct rill_resolve *resolve;  /* while the name is looked up */
     struct rill_task task;         /* goes on from `result` */
-    bool deferred;                 /* `task` is queued */
+    bool posted;                   /* `task` is */
     int result;                    /* what the first attempt, or what comes before it, came to at once */
     const char *why;               /* why there was no first attempt */
     bool ended;                    /* nothing will happen any more; the memory waits for who uses it still */

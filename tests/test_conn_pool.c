@@ -831,6 +831,41 @@ START_TEST(callbacks_may_cancel_the_others)
 }
 END_TEST
 
+static unsigned asked, answered;
+
+static void ask_again(int error, const char *why, void *arg)
+{
+    struct rill_lease_request request = {.on_failed = ask_again};
+    (void)why;
+    (void)arg;
+    answered++;
+    if (error != -ECANCELED && pool)
+        asked += rill_conn_pool_lease(pool, &request, NULL) == 0;
+}
+
+/* Who asks again whenever he is told no keeps neither the loop from others, nor a loop that stops from its end. */
+START_TEST(asking_again_at_once_has_an_end)
+{
+    struct rill_lease_request request = {.on_failed = ask_again};
+    close(listener);
+    listener = -1;
+    make();
+    asked = answered = 0;
+    for (int i = 0; i < 3; i++)
+        asked += rill_conn_pool_lease(pool, &request, NULL) == 0;
+    connect_rig_turns(10);
+    ck_assert_uint_gt(answered, 3);
+    ck_assert_uint_lt(answered, 100);
+    rill_loop_stop(connect_rig.loop);
+    ck_assert_int_eq(rill_loop_run(connect_rig.loop), 0);
+    ck_assert_uint_lt(answered, 200);
+    ck_assert_int_eq(rill_conn_pool_lease(pool, &request, NULL), -ESHUTDOWN);
+    rill_conn_pool_free(pool);
+    pool = NULL;
+    ck_assert_uint_eq(asked, answered);
+}
+END_TEST
+
 /* Every allocation fails once: each request has one end, and the pool is good afterwards. */
 START_TEST(every_call_fails_once)
 {
@@ -970,6 +1005,7 @@ int main(void)
     tcase_add_loop_test(end, every_callback_may_free_the_pool, 0, rill_array_length(ends));
     tcase_add_loop_test(end, freeing_tells_those_who_wait, 0, 4);
     tcase_add_loop_test(end, callbacks_may_cancel_the_others, 0, 2);
+    tcase_add_test(end, asking_again_at_once_has_an_end);
     tcase_add_loop_test(end, every_call_fails_once, 0, 5);
     tcase_add_loop_test(end, at_random, 0, 20);
     suite_add_tcase(suite, lease);

@@ -691,6 +691,37 @@ START_TEST(callbacks_may_begin_again)
 }
 END_TEST
 
+static int failures;
+
+static void again_for_ever(int error, const char *why, void *arg)
+{
+    struct rill_connect_config config = connect_rig.config;
+    (void)error;
+    (void)why;
+    (void)arg;
+    config.on_failed = again_for_ever;
+    if (++failures < 1000)
+        (void)!rill_connect(connect_rig.loop, &config, NULL);
+}
+
+/* Who tries again at once, for ever, does not keep a loop that stops from its end. */
+START_TEST(trying_again_at_once_has_an_end)
+{
+    connect_rig.config.target = "255.255.255.255:9";
+    failures = 0;
+    again_for_ever(0, "", NULL);
+    connect_rig_turns(5);
+    ck_assert_int_ge(failures, 4);
+    rill_loop_stop(connect_rig.loop);
+    ck_assert_int_eq(rill_loop_run(connect_rig.loop), 0);
+    ck_assert_int_lt(failures, 20);
+    struct rill_connect_config config = connect_rig.config;
+    unsigned before = faulty_sys_open_descriptors();
+    ck_assert_int_eq(rill_connect(connect_rig.loop, &config, NULL), -ESHUTDOWN);
+    ck_assert_uint_eq(faulty_sys_open_descriptors(), before);
+}
+END_TEST
+
 static int refused_with;
 
 static void begin_at_the_end(int error, const char *why, void *arg)
@@ -763,6 +794,7 @@ int main(void)
     tcase_add_loop_test(end, cancelled_it_never_says_a_word, 0, 4);
     tcase_add_loop_test(end, callbacks_may_cancel, 0, 8);
     tcase_add_loop_test(end, callbacks_may_begin_again, 0, 4);
+    tcase_add_test(end, trying_again_at_once_has_an_end);
     tcase_add_loop_test(end, a_loop_that_ends_ends_what_is_under_way, 0, 2);
     suite_add_tcase(suite, success);
     suite_add_tcase(suite, failure);
