@@ -24,7 +24,7 @@ struct user {
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards the two below */
-static LIST_HEAD(, user) users = LIST_HEAD_INITIALIZER(users);
+static LIST_HEAD(user_list, user) users = LIST_HEAD_INITIALIZER(users);
 static unsigned guests;
 
 /* A line for all in CHANNEL. When a loop is so far behind that it is refused, it is lost. */
@@ -66,7 +66,7 @@ static void enter(struct rill_conn *conn, struct user *user, const char *name)
     bool joined = channel && rill_channel_join(channel, conn, NULL) == 0;
     if (joined) {
         user->channel = channel;
-        strcpy(user->room, name);
+        snprintf(user->room, sizeof user->room, "%s", name);
     }
     pthread_mutex_unlock(&lock);
     if (!joined) {
@@ -87,7 +87,7 @@ static void change_nick(struct rill_conn *conn, struct user *user, const char *n
     LIST_FOREACH(other, &users, link)
     taken |= strcmp(other->nick, nick) == 0;
     if (!taken)
-        strcpy(user->nick, nick);
+        snprintf(user->nick, sizeof user->nick, "%s", nick);
     pthread_mutex_unlock(&lock);
     if (taken)
         tell(conn, "* that name is taken\n");

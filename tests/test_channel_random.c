@@ -200,7 +200,8 @@ static void check_memory(void)
 START_TEST(at_random)
 {
     faulty_sys_reset();
-    rig_set_up(1 + _i % 2); /* with edges a socket that the kernel did not fill would tell nothing */
+    rig_set_up(
+        (enum rill_backend)(1 + _i % 2)); /* with edges a socket that the kernel did not fill would tell nothing */
     dice = (struct test_random){(uint64_t)_i};
     alive = 0;
     memset(conns, 0, sizeof conns);

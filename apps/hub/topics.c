@@ -13,7 +13,7 @@ struct hub_pattern {
 };
 
 static pthread_rwlock_t lock = PTHREAD_RWLOCK_INITIALIZER; /* guards the patterns, and their `holders` */
-static LIST_HEAD(, hub_pattern) patterns = LIST_HEAD_INITIALIZER(patterns);
+static LIST_HEAD(pattern_list, hub_pattern) patterns = LIST_HEAD_INITIALIZER(patterns);
 
 /* How long the first word of TEXT is. */
 static size_t word_length(const char *text)
@@ -66,7 +66,7 @@ struct hub_pattern *hub_pattern_hold(const char *text)
     if (!pattern && (pattern = calloc(1, sizeof *pattern))) {
         pattern->channel = rill_channel_new(NULL);
         if (pattern->channel) {
-            strcpy(pattern->text, text);
+            memcpy(pattern->text, text, strlen(text) + 1);
             LIST_INSERT_HEAD(&patterns, pattern, link);
         } else {
             free(pattern);

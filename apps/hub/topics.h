@@ -20,8 +20,8 @@ bool hub_matches(const char *pattern, const char *topic);
 /* A pattern with subscribers, and the channel of those. */
 struct hub_pattern;
 
-/* The entry of PATTERN, made for its first subscriber; held until hub_pattern_drop(). NULL: no memory. */
-struct hub_pattern *hub_pattern_hold(const char *pattern);
+/* The entry of the pattern TEXT, made for its first subscriber; held until hub_pattern_drop(). NULL: no memory. */
+struct hub_pattern *hub_pattern_hold(const char *text);
 void hub_pattern_drop(struct hub_pattern *pattern);
 
 const char *hub_pattern_text(const struct hub_pattern *pattern);
