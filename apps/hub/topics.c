@@ -56,23 +56,35 @@ bool hub_matches(const char *pattern, const char *topic)
     }
 }
 
-struct hub_pattern *hub_pattern_hold(const char *text)
+/* With the lock. NULL: nobody holds it. */
+static struct hub_pattern *find(const char *text)
 {
     struct hub_pattern *pattern;
-    pthread_rwlock_wrlock(&lock);
     LIST_FOREACH(pattern, &patterns, link)
     if (strcmp(pattern->text, text) == 0)
-        break;
-    if (!pattern && (pattern = calloc(1, sizeof *pattern))) {
-        pattern->channel = rill_channel_new(NULL);
-        if (pattern->channel) {
-            memcpy(pattern->text, text, strlen(text) + 1);
-            LIST_INSERT_HEAD(&patterns, pattern, link);
-        } else {
-            free(pattern);
-            pattern = NULL;
-        }
+        return pattern;
+    return NULL;
+}
+
+/* With the lock, to write. NULL: no memory. */
+static struct hub_pattern *make(const char *text)
+{
+    struct hub_pattern *pattern = calloc(1, sizeof *pattern);
+    if (!pattern || !(pattern->channel = rill_channel_new(NULL))) {
+        free(pattern);
+        return NULL;
     }
+    memcpy(pattern->text, text, strlen(text) + 1);
+    LIST_INSERT_HEAD(&patterns, pattern, link);
+    return pattern;
+}
+
+struct hub_pattern *hub_pattern_hold(const char *text)
+{
+    pthread_rwlock_wrlock(&lock);
+    struct hub_pattern *pattern = find(text);
+    if (!pattern)
+        pattern = make(text);
     if (pattern)
         pattern->holders++;
     pthread_rwlock_unlock(&lock);
