@@ -18,8 +18,8 @@ enum {
 };
 
 struct rill_relay {
-    struct rill_list link;      /* first: see rill_net_free_with_closed() */
-    struct rill_conn *conns[2]; /* NULL: closed */
+    struct rill_attached attached; /* first: see rill_net_free_with_closed() */
+    struct rill_conn *conns[2];    /* NULL: closed */
     const struct rill_relay_config *config;
     void *user;
     struct rill_conn_config conn_config;
@@ -140,7 +140,7 @@ static void on_close(struct rill_conn *conn, enum rill_close_reason reason)
             rill_conn_set_reset_on_close(other, true);
         rill_conn_close(other, reason);
     } else if (!other) {
-        rill_net_free_with_closed(conn->net, &relay->link);
+        rill_net_free_with_closed(conn->net, &relay->attached);
         if (relay->config->on_end)
             relay->config->on_end(&relay->end, relay->user);
     }
