@@ -136,7 +136,6 @@ struct rill_workers *rill_loop_workers(const struct rill_loop *loop);
 enum rill_loop_slot {
     RILL_LOOP_SLOT_TIMERS,
     RILL_LOOP_SLOT_NET,
-    RILL_LOOP_SLOT_DATAGRAM,
     RILL_LOOP_SLOT_HTTP,
     RILL_LOOP_SLOT_APP,
     RILL_LOOP_SLOTS,

@@ -26,17 +26,14 @@ static void free_closed(struct rill_task *task);
 
 static void free_attached(struct rill_net *net)
 {
-    while (net->attached) {
-        struct rill_attached *memory = net->attached;
-        net->attached = memory->next;
-        rill_sys_free(memory);
-    }
+    struct rill_list *link;
+    while ((link = rill_list_pop_front(&net->attached)))
+        rill_sys_free(link);
 }
 
-void rill_net_free_with_closed(struct rill_net *net, struct rill_attached *memory)
+void rill_net_free_with_closed(struct rill_net *net, struct rill_list *link)
 {
-    memory->next = net->attached;
-    net->attached = memory;
+    rill_list_push_back(&net->attached, link);
 }
 
 static void net_destroy(void *value)
@@ -47,6 +44,7 @@ static void net_destroy(void *value)
     net->ending = true;
     net->ready_deferred = net->closed_deferred = true; /* the tasks go away with the net: no turn will end any more */
     rill_connect_end_all(net);
+    rill_datagram_end_all(net->datagrams);
     for (uint32_t slot = rill_slab_next(&net->conns, 0); slot != RILL_SLAB_NONE;
          slot = rill_slab_next(&net->conns, slot + 1))
         rill_conn_close(rill_slab_at(&net->conns, slot), RILL_CLOSE_STOPPED);
@@ -56,6 +54,7 @@ static void net_destroy(void *value)
     rill_conn_output_free_leases(net);
     rill_pipes_free(net);
     free_attached(net);
+    rill_datagram_net_free(net->datagrams);
     rill_slab_destroy(&net->conns);
     rill_loop_set_slot(loop, RILL_LOOP_SLOT_NET, NULL, NULL);
     rill_sys_free(net);
@@ -91,6 +90,7 @@ struct rill_net *rill_net_of(struct rill_loop *loop)
     net->closed_task.run = free_closed;
     rill_list_init(&net->ready);
     rill_list_init(&net->closed);
+    rill_list_init(&net->attached);
     rill_list_init(&net->connects);
     rill_loop_set_slot(loop, RILL_LOOP_SLOT_NET, net, net_destroy);
     return net;

@@ -4,6 +4,7 @@
  * wake-up is enough, where edges would ask for a second one that finds nothing. The batch lands in an area that all
  * endpoints of the loop share, since its contents are needed no longer than the callbacks run. It is reserved for the
  * longest datagrams and committed by the system as far as those that come do reach. */
+#include "rill/net/conn_internal.h"
 #include "rill/net/datagram_internal.h"
 
 enum { BATCHES_A_TURN = 4 }; /* of one endpoint, before the others have their turn */
@@ -21,31 +22,42 @@ static void unmap_area(struct rill_datagram_net *net)
     net->slot_bytes = 0;
 }
 
-static void net_destroy(void *value)
+void rill_datagram_end_all(struct rill_datagram_net *net)
 {
-    struct rill_datagram_net *net = value;
+    if (!net)
+        return;
     net->ready_deferred = net->closed_deferred = true; /* the tasks go away with the net: no turn will end any more */
     while (!rill_list_empty(&net->open))
         rill_datagram_close(rill_container_of(net->open.next, struct rill_datagram, link));
+}
+
+void rill_datagram_net_free(struct rill_datagram_net *net)
+{
+    if (!net)
+        return;
     free_closed(&net->closed_task);
     rill_datagram_free_leases(net);
     rill_sys_free(net);
 }
 
-static struct rill_datagram_net *net_of(struct rill_loop *loop)
+/* The loop's context, made when first asked for. NULL with *ERROR a negative errno. */
+static struct rill_datagram_net *net_of(struct rill_loop *loop, int *error)
 {
-    struct rill_datagram_net *net = rill_loop_slot(loop, RILL_LOOP_SLOT_DATAGRAM);
-    if (net)
-        return net;
-    net = rill_sys_calloc(1, sizeof *net);
-    if (!net)
+    struct rill_net *owner = rill_net_of(loop);
+    *error = owner && owner->ending ? -ESHUTDOWN : owner ? 0 : -ENOMEM;
+    if (*error < 0 || owner->datagrams)
+        return *error < 0 ? NULL : owner->datagrams;
+    struct rill_datagram_net *net = rill_sys_calloc(1, sizeof *net);
+    if (!net) {
+        *error = -ENOMEM;
         return NULL;
+    }
     net->loop = loop;
     net->ready_task.run = process_ready;
     net->closed_task.run = free_closed;
     rill_list_init(&net->open);
     rill_list_init(&net->ready);
-    rill_loop_set_slot(loop, RILL_LOOP_SLOT_DATAGRAM, net, net_destroy);
+    owner->datagrams = net;
     return net;
 }
 
@@ -212,9 +224,10 @@ struct rill_datagram *rill_datagram_adopt(struct rill_loop *loop, int fd, const 
                                           int *error)
 {
     rill_loop_check(loop, __func__);
-    struct rill_datagram_net *net = net_of(loop);
+    struct rill_datagram_net *net = net_of(loop, error);
     struct rill_datagram *endpoint = net ? rill_sys_calloc(1, sizeof *endpoint) : NULL;
-    *error = endpoint ? 0 : -ENOMEM;
+    if (net && !endpoint)
+        *error = -ENOMEM;
     if (endpoint) {
         endpoint->net = net;
         endpoint->config = config;

@@ -4,12 +4,13 @@
  * 1. An endpoint belongs to one loop, from opening to close. To use all loops of a server, bind as many sockets to one
  *    address with rill_datagram_bind(), and have each loop adopt one in on_loop_start: the kernel deals peers out to
  *    them.
- * 2. on_close is the last callback, once: rill_datagram_close(), or the end of the loop. Every callback may close its
- *    endpoint or any other of its loop; the memory goes back at the end of the turn.
- * 3. What is sent inside a callback of the endpoint leaves when the batch has been shown; what is sent at other times
- * at the end of the turn; in both cases with one system call for many.
- * 4. Datagrams get lost, here as on their way: beyond max_queued_bytes they are refused, and what the kernel does not
- * want is dropped. rill_datagram_stats() counts both.
+ * 2. on_close is the last callback, once: rill_datagram_close(), or rill_loop_free(), during which nothing can be
+ *    opened any more (-ESHUTDOWN). Every callback may close its endpoint or any other of its loop; the memory goes
+ *    back at the end of the turn.
+ * 3. What is sent inside a callback of the endpoint leaves when the batch has been shown; what is sent at other
+ *    times at the end of the turn; in both cases with one system call for many.
+ * 4. Datagrams get lost, here as on their way: beyond max_queued_bytes they are refused, and what the kernel does
+ *    not want is dropped. rill_datagram_stats() counts both.
  *
  * All functions are for the loop's thread and check it, save where marked "Thread: any". */
 #ifndef RILL_NET_DATAGRAM_H

@@ -1,5 +1,6 @@
 /* test_datagram.c - endpoints: batches, cutting, the queue and its bound, errors, closing from everywhere, faults. */
 #include "rill/core/sys.h"
+#include "rill/net/conn.h"
 #include "rill/net/datagram.h"
 #include "support/faulty_sys.h"
 #include <check.h>
@@ -688,6 +689,55 @@ START_TEST(every_endpoint_is_closed_once)
 }
 END_TEST
 
+static int refused;
+
+static void open_again(void)
+{
+    int error;
+    struct rill_addr addr = address_of(0);
+    if (rill_datagram_open(loop, &addr, &config, &error))
+        return;
+    ck_assert_int_eq(error, -ESHUTDOWN);
+    refused++;
+}
+
+static void reopen(struct rill_datagram *endpoint)
+{
+    on_close(endpoint);
+    open_again();
+}
+
+static void reopen_conn(struct rill_conn *conn, enum rill_close_reason reason)
+{
+    (void)conn;
+    (void)reason;
+    open_again();
+}
+
+/* Who opens another whenever one closes comes to an end all the same. */
+START_TEST(nothing_is_opened_on_a_loop_that_goes)
+{
+    static const struct rill_conn_handler conn_handler = {.on_close = reopen_conn};
+    static const struct rill_conn_config conn_config = {.handler = &conn_handler};
+    int pair[2];
+    refused = 0;
+    handler.on_close = reopen;
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair), 0);
+    ck_assert_int_eq(rill_conn_adopt(loop, pair[0], NULL, &conn_config), 0);
+    if (_i) {
+        open_at(0);
+        rill_datagram_close(open_at(0)); /* which opens a third */
+        ck_assert_int_eq(seen.closed, 1);
+        ck_assert_int_eq(refused, 0);
+    }
+    rill_loop_free(loop);
+    loop = NULL;
+    ck_assert_int_eq(seen.closed, _i ? 3 : 0);
+    ck_assert_int_eq(refused, _i ? 3 : 1); /* by the connection too */
+    close(pair[1]);
+}
+END_TEST
+
 START_TEST(what_was_queued_leaves_before_the_close)
 {
     struct rill_datagram *endpoint = open_at(_i);
@@ -917,6 +967,7 @@ int main(void)
     tcase_add_loop_test(all, sockets_may_share_an_address, 0, 3);
     tcase_add_test(all, buffers_are_asked_for);
     tcase_add_test(all, every_endpoint_is_closed_once);
+    tcase_add_loop_test(all, nothing_is_opened_on_a_loop_that_goes, 0, 2);
     tcase_add_loop_test(all, what_was_queued_leaves_before_the_close, 0, 3);
     tcase_add_loop_test(all, every_callback_may_close, 0, 6);
     tcase_add_test(all, a_callback_may_open_another_in_its_place);
