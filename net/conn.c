@@ -26,14 +26,17 @@ static void free_closed(struct rill_task *task);
 
 static void free_attached(struct rill_net *net)
 {
-    struct rill_list *link;
-    while ((link = rill_list_pop_front(&net->attached)))
-        rill_sys_free(link);
+    while (net->attached) {
+        struct rill_attached *memory = net->attached;
+        net->attached = memory->next;
+        rill_sys_free(memory);
+    }
 }
 
-void rill_net_free_with_closed(struct rill_net *net, struct rill_list *link)
+void rill_net_free_with_closed(struct rill_net *net, struct rill_attached *memory)
 {
-    rill_list_push_back(&net->attached, link);
+    memory->next = net->attached;
+    net->attached = memory;
 }
 
 static void net_destroy(void *value)
@@ -90,7 +93,6 @@ struct rill_net *rill_net_of(struct rill_loop *loop)
     net->closed_task.run = free_closed;
     rill_list_init(&net->ready);
     rill_list_init(&net->closed);
-    rill_list_init(&net->attached);
     rill_list_init(&net->connects);
     rill_loop_set_slot(loop, RILL_LOOP_SLOT_NET, net, net_destroy);
     return net;

@@ -66,13 +66,18 @@ struct rill_conn_watcher {
 
 #define RILL_SEGMENT_BYTES 16384 /* of a leased COPIED segment, header included */
 
+/* The beginning of what rill_net_free_with_closed() is to free. */
+struct rill_attached {
+    struct rill_attached *next;
+};
+
 /* All that net/ keeps for one loop; one thread's. */
 struct rill_net {
     struct rill_loop *loop;
     struct rill_slab conns;
-    struct rill_list ready;    /* connections to be looked at when the turn ends */
-    struct rill_list closed;   /* connections whose memory goes back when the turn ends */
-    struct rill_list attached; /* memory that goes back with them: see rill_net_free_with_closed() */
+    struct rill_list ready;         /* connections to be looked at when the turn ends */
+    struct rill_list closed;        /* connections whose memory goes back when the turn ends */
+    struct rill_attached *attached; /* memory that goes back with them: see rill_net_free_with_closed() */
     struct rill_task ready_task, closed_task;
     struct rill_list connects;           /* rill_connect() that are under way */
     struct rill_datagram_net *datagrams; /* what endpoints share; NULL: there was none yet */
@@ -217,9 +222,9 @@ void rill_conn_broken(struct rill_conn *conn, int error);
 /* Bytes were read or written: the idle timeout, which is set, begins anew. */
 void rill_conn_was_active(struct rill_conn *conn);
 
-/* Frees the allocation that begins with LINK when the connections closed in this turn are freed. Called by on_close,
+/* Frees the allocation that begins with MEMORY when the connections closed in this turn are freed. Called by on_close,
  * for what it was the last to use. */
-void rill_net_free_with_closed(struct rill_net *net, struct rill_list *link);
+void rill_net_free_with_closed(struct rill_net *net, struct rill_attached *memory);
 
 /* rill_conn_finish(), with what on_close is to be told. */
 void rill_conn_finish_as(struct rill_conn *conn, bool linger, enum rill_close_reason reason);
