@@ -39,7 +39,7 @@ def check(port):
             except TimeoutError:
                 pass
             if got.count(b"what-is-said") != 1:
-                raise ServerError(f"a hub delivered {got!r}")
+                raise ServerError(f"of one message a member got {got!r}")
 
 
 def run(rig):

@@ -30,7 +30,7 @@ def check(port):
                 break
             got += more
         if got != wanted:
-            raise ServerError(f"a cache answered {got!r}")
+            raise ServerError(f"wanted {wanted!r}, got {got!r}")
 
 
 def contenders(rig, threads):

@@ -34,10 +34,10 @@ def check(port):
             while len(got) < len(sent):
                 more = connection.recv(len(sent) - len(got))
                 if not more:
-                    raise ServerError("an echo server closed the connection")
+                    raise ServerError("closed the connection")
                 got += more
             if got != sent:
-                raise ServerError("an echo server changed what it was sent")
+                raise ServerError("what came back is not what was sent")
 
 
 def muduo(directory):

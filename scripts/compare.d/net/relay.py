@@ -62,10 +62,10 @@ def checker(sink):
             while len(got) < at + 16384:
                 more = target.recv(65536)
                 if not more:
-                    raise ServerError("a relay ended a stream too early")
+                    raise ServerError("a stream ended too early")
                 got += more
         if got != sent:
-            raise ServerError("a relay changed what it was given")
+            raise ServerError("what came out is not what went in")
 
     def check(port):
         with socket.create_connection(("127.0.0.1", port), 5) as near:

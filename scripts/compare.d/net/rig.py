@@ -30,7 +30,7 @@ class Served(Running):
     def check(self):
         try:
             self.contender.check(self.port)
-        except OSError as error:
+        except (OSError, ServerError) as error:
             raise ServerError(f"{self.contender.name}: {error}") from None
 
 
