@@ -216,7 +216,7 @@ END_TEST
 /* Over many clients: never later than the backoff allows, over the whole of that time, and not all at once. */
 START_TEST(waits_longer_each_time_but_never_too_long)
 {
-    uint64_t least[10], most[10], sum[10] = {0};
+    uint64_t least[10] = {0}, most[10] = {0}, sum[10] = {0};
     enum { CLIENTS = 60 };
     shut_shop();
     config.backoff_ms = 100;
