@@ -135,9 +135,13 @@ static void on_wake_fd(evutil_socket_t fd, short events, void *arg)
 
 int rill_loop_post(struct rill_loop *loop, struct rill_task *task)
 {
+    /* Read before the push: once it is in, the loop may have looked already. */
+    uint64_t now_ns = rill_mailbox_seems_empty(&loop->mailbox) && current_loop != loop ? rill_sys_monotonic_ns() : 0;
     int pushed = rill_mailbox_push(&loop->mailbox, task);
     if (pushed <= 0)
         return pushed;
+    if (now_ns)
+        rill_stat_set(&loop->posted_ns, now_ns);
     if (current_loop == loop) {
         loop->wakes_owed--;
         loop->must_not_wait = true;
@@ -176,12 +180,21 @@ int rill_post(struct rill_loop *loop, void (*fn)(void *arg), void *arg)
     return error;
 }
 
+static uint64_t count_tasks(const struct rill_task *task)
+{
+    uint64_t count = 0;
+    for (; task != NULL; task = task->next)
+        count++;
+    return count;
+}
+
 static void run_posted(struct rill_loop *loop)
 {
     struct rill_task *tasks = rill_mailbox_take(&loop->mailbox);
     if (tasks == NULL)
         return;
     loop->wakes_owed++;
+    rill_loop_note_tasks(loop, count_tasks(tasks));
     run_all(tasks);
 }
 
@@ -198,6 +211,8 @@ static int turn(struct rill_loop *loop, bool wait)
     run_posted(loop);
     rill_loop_run_timers(loop);
     run_deferred(loop);
+    if (loop->turn_events > 0)
+        rill_loop_note_turn(loop);
     loop->in_turn = false;
     loop->now_valid = false;
     return result < 0 ? -EIO : 0;
@@ -341,6 +356,7 @@ struct rill_loop *rill_loop_new(const struct rill_loop_config *config, int *erro
     loop->wake_fd = -1;
     loop->timer_fd = -1;
     rill_mailbox_init(&loop->mailbox);
+    rill_loop_stats_init(&loop->stats);
     queue_init(&loop->deferred);
     queue_init(&loop->deferred_last);
     loop->next_timer_ms = UINT64_MAX;

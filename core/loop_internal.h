@@ -2,7 +2,7 @@
 #ifndef RILL_CORE_LOOP_INTERNAL_H
 #define RILL_CORE_LOOP_INTERNAL_H
 
-#include "rill/core/loop.h"
+#include "rill/core/loop_stats.h"
 
 struct event;
 
@@ -32,6 +32,7 @@ struct rill_loop {
     unsigned stops;      /* atomic: calls of rill_loop_stop() that another thread made or makes */
     const void *owner;   /* atomic: token of the thread that may use the loop; NULL: whoever comes first */
     char owner_name[32]; /* for the message of a failed check only */
+    uint64_t posted_ns;  /* atomic: when the post was made that woke the loop last */
     char apart_after[RILL_CACHE_LINE];
 
     /* The loop thread's alone, all that follows. */
@@ -59,11 +60,25 @@ struct rill_loop {
     void *slots[RILL_LOOP_SLOTS];
     void (*slot_destroy[RILL_LOOP_SLOTS])(void *value);
 
+    unsigned turn_events;
+    uint64_t turn_began_ns, looked_ns;
+    struct rill_loop_stats stats; /* written by the loop, read by any */
+
     struct rill_wheel wheel;
 };
 
 /* Makes a base that waits with BACKEND and nothing else. Returns 0, -ENOTSUP or another negative errno. */
 int rill_loop_base_new(struct event_base **base, enum rill_backend backend);
+
+/* Reads the clock for this turn; returns nanoseconds. */
+uint64_t rill_loop_read_clock(struct rill_loop *loop);
+
+/* loop_stats.c: makes the counters zero; counts a turn with events that has ended, COUNT posted tasks that were found,
+ * a timer that fires and was due at DUE_MS. */
+void rill_loop_stats_init(struct rill_loop_stats *stats);
+void rill_loop_note_turn(struct rill_loop *loop);
+void rill_loop_note_tasks(struct rill_loop *loop, uint64_t count);
+void rill_loop_note_late_timer(struct rill_loop *loop, uint64_t due_ms);
 
 /* Before a wait: sets timer_fd when a timer is due before it would expire. */
 void rill_loop_set_timer_fd(struct rill_loop *loop);

@@ -15,19 +15,20 @@ uint64_t rill_clock_ns(void)
     return rill_sys_monotonic_ns();
 }
 
-static void read_clock(struct rill_loop *loop)
+uint64_t rill_loop_read_clock(struct rill_loop *loop)
 {
     uint64_t now_ns = rill_sys_monotonic_ns();
     loop->now_ms = now_ns / NS_PER_MS;
     loop->now_up_ms = (now_ns + NS_PER_MS - 1) / NS_PER_MS;
     loop->now_valid = loop->in_turn; /* between turns nothing would ever make it stale */
+    return now_ns;
 }
 
 uint64_t rill_loop_now_ms(const struct rill_loop *loop)
 {
     rill_loop_check(loop, __func__);
     if (!loop->now_valid)
-        read_clock((struct rill_loop *)loop); /* a cache: the loop does not change by being asked */
+        rill_loop_read_clock((struct rill_loop *)loop); /* a cache: the loop does not change by being asked */
     return loop->now_ms;
 }
 
@@ -107,6 +108,7 @@ void rill_loop_run_timers(struct rill_loop *loop)
     uint64_t now_ms = rill_loop_now_ms(loop);
     if (now_ms < loop->next_timer_ms)
         return;
+    rill_loop_note_late_timer(loop, loop->next_timer_ms);
     /* Timers armed by the callbacks lower it again. */
     loop->next_timer_ms = UINT64_MAX;
     rill_wheel_advance(&loop->wheel, now_ms);

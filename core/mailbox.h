@@ -35,6 +35,12 @@ void rill_mailbox_init(struct rill_mailbox *mailbox);
  * -ESHUTDOWN when it is closed: TASK is the caller's still. Thread: any. Lock-free. */
 RILL_WARN_UNUSED int rill_mailbox_push(struct rill_mailbox *mailbox, struct rill_task *task);
 
+/* Whether a push would find it empty, as far as can be told: others push and take meanwhile. Thread: any. */
+static inline bool rill_mailbox_seems_empty(const struct rill_mailbox *mailbox)
+{
+    return __atomic_load_n(&mailbox->incoming, __ATOMIC_RELAXED) == NULL;
+}
+
 /* Takes all that is in, as a list through `next`, oldest first; NULL when there is nothing. Thread: the consumer's. */
 struct rill_task *rill_mailbox_take(struct rill_mailbox *mailbox);
 

@@ -8,6 +8,7 @@
  * With poll and select there are no edges, so there `interest` follows what is wanted, at the cost of changing the
  * event; epoll never comes to that code. */
 #include "rill/core/log.h"
+#include "rill/core/loop_stats.h"
 #include "rill/core/sys.h"
 #include "rill/net/conn_internal.h"
 
@@ -155,6 +156,8 @@ void rill_conn_close(struct rill_conn *conn, enum rill_close_reason reason)
         return;
     set_state(conn, RILL_CONN_CLOSED);
     conn->finish_reason = (uint8_t)reason;
+    rill_stat_add(&net->stats.closed[reason], 1);
+    rill_stat_set(&net->stats.open, net->stats.open - 1);
     rill_loop_disarm(net->loop, &conn->timer);
     if (conn->interest)
         event_del(&conn->event);
@@ -292,6 +295,7 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
 {
     struct rill_conn *conn = arg;
     (void)fd;
+    rill_loop_note_event(conn->net->loop);
     if (what & EV_WRITE)
         conn->writable = true;
     if (what & (EV_READ | EV_CLOSED)) {
@@ -475,6 +479,8 @@ struct rill_conn *rill_conn_make(struct rill_net *net, int fd, const struct rill
     conn->served = rill_net_serves(net, config);
     conn->counted = conn->served && net->address_counts;
     net->server_conns += conn->served;
+    rill_stat_add(&net->stats.adopted, 1);
+    rill_stat_add(&net->stats.open, 1);
     if (config->idle_timeout_ms)
         rill_conn_was_active(conn);
     return conn;

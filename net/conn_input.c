@@ -153,10 +153,12 @@ void rill_conn_read(struct rill_conn *conn)
         }
         if (RILL_UNLIKELY(conn->spliced)) {
             ssize_t moved = rill_relay_splice(conn);
-            if (moved > 0)
+            if (moved > 0) {
+                rill_stat_add(&conn->net->stats.bytes_in, (uint64_t)moved);
                 budget = (size_t)moved < budget ? budget - (size_t)moved : 0;
-            else if (nothing_read(conn, moved))
+            } else if (nothing_read(conn, moved)) {
                 return;
+            }
             continue;
         }
         size_t size;
@@ -167,6 +169,7 @@ void rill_conn_read(struct rill_conn *conn)
         }
         ssize_t got = rill_sys_recv(conn->fd, room, size, 0);
         if (RILL_LIKELY(got > 0)) {
+            rill_stat_add(&conn->net->stats.bytes_in, (uint64_t)got);
             if ((size_t)got < size && !conn->peer_closed)
                 emptied(conn);
             budget = (size_t)got < budget ? budget - (size_t)got : 0;

@@ -7,6 +7,7 @@
 #include "rill/core/slab.h"
 #include "rill/net/address_counts_internal.h"
 #include "rill/net/conn.h"
+#include "rill/net/net_stats.h"
 #include <event2/event.h>
 #include <event2/event_struct.h>
 
@@ -101,6 +102,7 @@ struct rill_net {
     uint64_t closed_total;       /* ever closed; written by the loop, read by the acceptors */
     void (*on_empty)(void *arg); /* the last of them has gone */
     void *on_empty_arg;
+    struct rill_net_stats stats; /* written by the loop, read by any */
 };
 
 /* Whether connections adopted with CONFIG are those of the server that NET's loop serves. */

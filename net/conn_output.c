@@ -38,6 +38,7 @@ static struct rill_segment *segment_lease(struct rill_net *net)
         segment->capacity = COPY_CAPACITY;
         segment->kind = RILL_SEGMENT_COPIED;
     }
+    rill_stat_add(&net->stats.leased_segments, 1);
     segment->next = NULL;
     segment->start = segment->end = 0;
     return segment;
@@ -55,6 +56,8 @@ static void drop_object(struct rill_net *net, struct rill_segment *segment)
 
 static void segment_free(struct rill_net *net, struct rill_segment *segment)
 {
+    if (segment->capacity == COPY_CAPACITY)
+        rill_stat_set(&net->stats.leased_segments, net->stats.leased_segments - 1);
     if (segment->capacity == COPY_CAPACITY && net->free_segment_count < MAX_FREE_SEGMENTS) {
         segment->next = net->free_segments;
         net->free_segments = segment;
@@ -114,6 +117,7 @@ void rill_conn_output_drop(struct rill_conn *conn)
     if (!out)
         return;
     conn->out = NULL;
+    rill_stat_set(&conn->net->stats.waiting_bytes, conn->net->stats.waiting_bytes - out->bytes);
     while (out->first) {
         struct rill_segment *segment = out->first;
         out->first = segment->next;
@@ -155,6 +159,7 @@ __attribute__((cold)) static void passed_high(struct rill_conn *conn)
 static inline void count_added(struct rill_conn *conn, uint64_t length)
 {
     conn->out->bytes += length;
+    rill_stat_add(&conn->net->stats.waiting_bytes, length);
     if (RILL_UNLIKELY(conn->out->bytes > rill_conn_high_watermark(conn)))
         passed_high(conn);
 }
@@ -245,6 +250,7 @@ ssize_t rill_conn_send_now(struct rill_conn *conn, const struct iovec *parts, si
         conn->writable = false;
     if (sent <= 0)
         return 0;
+    rill_stat_add(&conn->net->stats.bytes_out, (uint64_t)sent);
     made_progress(conn);
     return sent;
 }
@@ -402,6 +408,8 @@ static void advance(struct rill_conn *conn, uint64_t sent)
 {
     struct rill_output *out = conn->out;
     out->bytes -= sent;
+    rill_stat_set(&conn->net->stats.waiting_bytes, conn->net->stats.waiting_bytes - sent);
+    rill_stat_add(&conn->net->stats.bytes_out, sent);
     for (;;) {
         struct rill_segment *segment = out->first;
         uint64_t here = segment->end - segment->start;

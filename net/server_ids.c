@@ -22,6 +22,11 @@ unsigned rill_server_port(const struct rill_server *server, unsigned i)
     return i < server->listener_count ? rill_ip_of(&server->addresses[i].addr).port : 0;
 }
 
+const struct rill_net_stats *rill_server_net_stats(const struct rill_server *server, unsigned i)
+{
+    return server->loops[i].net ? &server->loops[i].net->stats : NULL;
+}
+
 uint64_t rill_server_refused(const struct rill_server *server)
 {
     return __atomic_load_n(&server->refused, __ATOMIC_RELAXED);

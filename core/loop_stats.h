@@ -1,0 +1,47 @@
+/* loop_stats.h - what a loop counts of itself, to be read while it runs. */
+#ifndef RILL_CORE_LOOP_STATS_H
+#define RILL_CORE_LOOP_STATS_H
+
+#include "rill/core/histogram.h"
+#include "rill/core/loop.h"
+#include "rill/core/stat.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Good for a picture: each bucket is a quarter of its power of two wide; times up to 67 s, counts up to 65535. */
+enum { RILL_LOOP_STAT_BITS = 2 };
+#define RILL_LOOP_TIME_BUCKETS RILL_HISTOGRAM_BUCKETS(RILL_LOOP_STAT_BITS, 26)
+#define RILL_LOOP_COUNT_BUCKETS RILL_HISTOGRAM_BUCKETS(RILL_LOOP_STAT_BITS, 16)
+
+/* The loop writes it; all others read it with rill_stat_read() and the functions of core/histogram.h. */
+struct rill_loop_stats {
+    uint64_t turns;   /* with something to do for connections or datagrams */
+    uint64_t events;  /* of theirs */
+    uint64_t busy_ns; /* in those turns, from the first event on */
+    uint64_t tasks;   /* posted and run */
+    uint64_t timers;  /* armed now */
+
+    struct rill_histogram events_a_turn;
+    struct rill_histogram turn_us;       /* how long a turn took */
+    struct rill_histogram timer_late_us; /* by how much the earliest of the timers that were due together was late */
+    struct rill_histogram tasks_a_batch; /* how many posted tasks were found at once: the mailbox's depth */
+    struct rill_histogram post_delay_us; /* from the post that woke the loop to when it looked */
+
+    uint64_t time_counts[3][RILL_LOOP_TIME_BUCKETS];   /* the histograms' */
+    uint64_t count_counts[2][RILL_LOOP_COUNT_BUCKETS]; /* memory */
+};
+
+/* LOOP's; good for as long as the loop is. Thread: any. */
+const struct rill_loop_stats *rill_loop_stats(const struct rill_loop *loop);
+
+/* An event of a descriptor is about to be looked after: the turn's first starts its clock. For whoever adds events of
+ * his own to rill_loop_base(); net/ does it for its own. */
+void rill_loop_note_event(struct rill_loop *loop);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,32 @@
+/* net_stats.h - what net/ counts for each loop, to be read while it runs. */
+#ifndef RILL_NET_NET_STATS_H
+#define RILL_NET_NET_STATS_H
+
+#include "rill/core/stat.h"
+#include "rill/net/conn.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct rill_server;
+
+/* Of all stream connections of a loop, a server's and others. The loop writes it; others read with rill_stat_read(). */
+struct rill_net_stats {
+    uint64_t open;                       /* now */
+    uint64_t adopted;                    /* ever */
+    uint64_t closed[RILL_CLOSE_REASONS]; /* ever, by reason */
+    uint64_t bytes_in, bytes_out;        /* ever */
+    uint64_t waiting_bytes;              /* of output that sockets have not taken, now */
+    uint64_t leased_segments;            /* of 16 KiB, in use for output now */
+};
+
+/* Those of the server's I-th loop; NULL before rill_server_run() has prepared it. Good until rill_server_free().
+ * Thread: any. */
+const struct rill_net_stats *rill_server_net_stats(const struct rill_server *server, unsigned i);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
