@@ -19,6 +19,7 @@ enum {
     SPARE_MAX = 4096, /* messages; a longer list is given back */
     SEATS_MIN = 16,
     PREFETCH = 4, /* seats ahead */
+    SLICE = 1024, /* members, a few milliseconds of send(2) */
 };
 
 /* --- life --- */
@@ -32,6 +33,7 @@ struct rill_channel *rill_channel_new(const struct rill_channel_config *config)
     channel->max_pending_bytes = config ? config->max_pending_bytes : 0;
     if (channel->max_pending_bytes == 0)
         channel->max_pending_bytes = (size_t)64 << 20;
+    channel->slice = SLICE;
     pthread_mutex_init(&channel->lock, NULL);
     rill_list_init(&channel->parts);
     return channel;
@@ -152,11 +154,12 @@ static void retire_if_idle(struct rill_channel_part *part)
     rill_channel_unref(channel);
 }
 
-/* To COUNT seats: who joins meanwhile receives what is published from then on. */
-static void deliver_chunk(struct rill_channel_part *part, const struct rill_channel_chunk *chunk, uint32_t count)
+/* To COUNT seats from FIRST on, any of which may be given up, and the array moved, by what this calls. */
+static void deliver_chunk(struct rill_channel_part *part, const struct rill_channel_chunk *chunk, uint32_t first,
+                          uint32_t count)
 {
-    for (uint32_t i = 0; i < count; i++) {
-        if (i + PREFETCH < count && part->seats[i + PREFETCH].conn) {
+    for (uint32_t i = first; i < first + count; i++) {
+        if (i + PREFETCH < first + count && part->seats[i + PREFETCH].conn) {
             __builtin_prefetch(&part->seats[i + PREFETCH].conn->config);
             __builtin_prefetch(&part->seats[i + PREFETCH].conn->state);
         }
@@ -176,23 +179,53 @@ static void deliver_chunk(struct rill_channel_part *part, const struct rill_chan
     }
 }
 
-static void deliver(struct rill_channel_part *part, const struct rill_channel_batch *batch)
+/* The messages of the batch that are sent next, as many as go into one sendmsg. */
+static void next_chunk(const struct rill_channel_part *part, struct rill_channel_chunk *chunk)
 {
-    struct rill_channel_chunk chunk;
-    uint32_t seats = part->seat_count;
-    for (uint32_t done = 0; done < batch->count; done += chunk.count) {
-        chunk.bufs = batch->bufs + done;
-        chunk.length = 0;
-        for (chunk.count = 0; chunk.count < RILL_CHANNEL_GATHER && done + chunk.count < batch->count; chunk.count++) {
-            struct rill_slice bytes = rill_buf_view(chunk.bufs[chunk.count]);
-            chunk.parts[chunk.count] = (struct iovec){(char *)(uintptr_t)bytes.bytes, bytes.length};
-            chunk.length += bytes.length;
-        }
-        deliver_chunk(part, &chunk, seats);
+    chunk->bufs = part->batch.bufs + part->done;
+    chunk->length = 0;
+    uint32_t left = part->batch.count - part->done;
+    chunk->count = left < RILL_CHANNEL_GATHER ? left : RILL_CHANNEL_GATHER;
+    for (uint32_t i = 0; i < chunk->count; i++) {
+        struct rill_slice bytes = rill_buf_view(chunk->bufs[i]);
+        chunk->parts[i] = (struct iovec){(char *)(uintptr_t)bytes.bytes, bytes.length};
+        chunk->length += bytes.length;
     }
 }
 
-/* Closes the gaps that members left during a delivery. */
+/* Delivers for as long as one may. False when that was not all. */
+static bool deliver_slice(struct rill_channel_part *part)
+{
+    struct rill_channel_chunk chunk;
+    uint32_t budget = part->channel->slice;
+    while (part->done < part->batch.count && budget > 0) {
+        uint32_t left = part->last_seat - part->next_seat, count = left < budget ? left : budget;
+        next_chunk(part, &chunk);
+        deliver_chunk(part, &chunk, part->next_seat, count);
+        budget -= count;
+        part->next_seat += count;
+        if (part->next_seat == part->last_seat) {
+            part->next_seat = 0;
+            part->done += chunk.count;
+        }
+    }
+    return part->done == part->batch.count;
+}
+
+/* Takes what was published for a delivery. */
+static void begin_delivery(struct rill_channel_part *part)
+{
+    pthread_mutex_lock(&part->channel->lock);
+    part->batch = part->incoming;
+    part->incoming = part->spare;
+    pthread_mutex_unlock(&part->channel->lock);
+    part->spare = (struct rill_channel_batch){0};
+    part->delivering = true;
+    part->done = part->next_seat = 0;
+    part->last_seat = part->seat_count;
+}
+
+/* Closes the gaps that members left during the delivery. */
 static void close_ranks(struct rill_channel_part *part)
 {
     uint32_t kept = 0;
@@ -205,27 +238,46 @@ static void close_ranks(struct rill_channel_part *part)
     part->seat_count = kept;
 }
 
-static void run_part(struct rill_task *task)
+static void end_delivery(struct rill_channel_part *part)
 {
-    struct rill_channel_part *part = rill_container_of(task, struct rill_channel_part, task);
-    struct rill_channel *channel = part->channel;
-    pthread_mutex_lock(&channel->lock);
-    struct rill_channel_batch batch = part->incoming;
-    part->incoming = part->spare;
-    part->posted = false; /* the task may be posted again from here on */
-    pthread_mutex_unlock(&channel->lock);
-
-    part->delivering = true;
-    deliver(part, &batch);
     part->delivering = false;
     if (part->members < part->seat_count)
         close_ranks(part);
-    batch_drop(&batch);
-    if (batch.capacity > SPARE_MAX) {
-        rill_sys_free(batch.bufs);
-        batch = (struct rill_channel_batch){0};
+    batch_drop(&part->batch);
+    if (part->batch.capacity > SPARE_MAX) {
+        rill_sys_free(part->batch.bufs);
+        part->batch = (struct rill_channel_batch){0};
     }
-    part->spare = batch;
+    part->spare = part->batch;
+}
+
+/* Has what was published meanwhile delivered, by a post like any other: a loop that ends refuses it, however fast
+ * others publish. */
+static void go_on(struct rill_channel_part *part)
+{
+    struct rill_channel_batch refused = {0};
+    pthread_mutex_lock(&part->channel->lock);
+    part->posted = part->incoming.count > 0 && rill_loop_post(part->loop, &part->task) == 0;
+    if (!part->posted) {
+        refused = part->incoming;
+        part->incoming = (struct rill_channel_batch){0};
+    }
+    pthread_mutex_unlock(&part->channel->lock);
+    batch_drop(&refused);
+    rill_sys_free(refused.bufs);
+}
+
+static void run_part(struct rill_task *task)
+{
+    struct rill_channel_part *part = rill_container_of(task, struct rill_channel_part, task);
+    if (!part->delivering)
+        begin_delivery(part);
+    if (!deliver_slice(part)) {
+        rill_loop_defer(part->loop, task);
+        return;
+    }
+    end_delivery(part);
+    go_on(part);
     retire_if_idle(part);
 }
 

@@ -48,7 +48,7 @@ struct rill_channel_part {
     struct rill_list link; /* channel->lock: in channel->parts */
     struct rill_channel *channel;
     struct rill_loop *loop;
-    bool posted;                        /* channel->lock: `task` is on its way, or waits its turn */
+    bool posted;                        /* channel->lock: `task` is on its way, or its delivery goes on */
     struct rill_task task;              /* the loop's while posted */
     struct rill_channel_batch incoming; /* channel->lock: what the loop has not got to */
     /* The loop's alone, all that follows. */
@@ -56,13 +56,18 @@ struct rill_channel_part {
     struct rill_channel_seat *seats;
     uint32_t seat_count, seat_capacity;
     uint32_t members; /* seats that are taken */
+    /* A delivery, which may take several turns: of the messages of `batch` from `done` on to the seats from `next_seat`
+     * to `last_seat`; who joins meanwhile sits behind these. */
     bool delivering;
+    struct rill_channel_batch batch;
+    uint32_t done, next_seat, last_seat;
     uint64_t dropped, closed; /* written by the loop, with plain stores; read by all */
 };
 
 struct rill_channel {
     int references; /* atomic */
     size_t max_pending_bytes;
+    uint32_t slice; /* members that are sent to before others on the loop have their turn */
     pthread_mutex_t lock;
     struct rill_list parts;          /* lock */
     struct rill_channel_stats stats; /* lock; of parts that have gone, but for `published` */

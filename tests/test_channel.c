@@ -2,7 +2,7 @@
  * is dropped, and closing from every callback. test_channel_random.c does all of it at once; test_mt_channel.c with
  * threads. */
 #include "rill/core/sys.h"
-#include "rill/net/channel.h"
+#include "rill/net/channel_internal.h"
 #include "support/conn_rig.h"
 #include "support/faulty_sys.h"
 #include <check.h>
@@ -286,6 +286,114 @@ START_TEST(a_loop_may_go_first)
     publish("hello");
     rig_turns(1);
     ck_assert_str_eq(hear(1), "hello");
+}
+END_TEST
+
+/* --- a delivery of several turns --- */
+
+/* How many have been sent the message by now. */
+static int count_heard(void)
+{
+    int count = 0;
+    for (int i = 0; i < MANY; i++)
+        count += *hear(i) != '\0';
+    return count;
+}
+
+START_TEST(many_members_leave_the_others_their_turn)
+{
+    channel->slice = 1;
+    for (int i = 0; i < MANY; i++)
+        join(i, NULL);
+    rig_turns(2);
+    for (int round = 0; round < 3; round++) {
+        int heard = 0, turns = 0;
+        publish("news");
+        while (heard < MANY) {
+            rig_turns(1);
+            int more = count_heard();
+            ck_assert_int_ge(more, 1);
+            ck_assert_int_le(more, 2); /* one when it was posted, one when the turn ended */
+            heard += more;
+            turns++;
+        }
+        ck_assert_int_eq(turns, MANY - 1);
+        ck_assert_int_eq(alive, 0);
+    }
+}
+END_TEST
+
+START_TEST(what_is_published_meanwhile_comes_after)
+{
+    channel->slice = 1 + (uint32_t)_i;
+    for (int i = 0; i < MANY; i++)
+        join(i, NULL);
+    rig_turns(2);
+    char wanted[512] = "", heard[MANY][512] = {"", "", "", "", ""};
+    for (unsigned n = 0; n < 60 || alive > 0; n++) {
+        char text[8];
+        snprintf(text, sizeof text, "%02u ", n);
+        if (n < 60) {
+            publish(text);
+            strcat(wanted, text);
+        }
+        rig_turns(1);
+        for (int i = 0; i < MANY; i++)
+            strcat(heard[i], hear(i));
+        ck_assert_uint_lt(n, 1000);
+    }
+    for (int i = 0; i < MANY; i++)
+        ck_assert_str_eq(heard[i], wanted);
+}
+END_TEST
+
+/* Between the first slice and the second. */
+START_TEST(members_come_and_go_during_a_delivery)
+{
+    channel->slice = 1;
+    for (int i = 0; i < 4; i++)
+        join(i, NULL);
+    rig_turns(2);
+    publish("one ");
+    rig_turns(1); /* to two of the four */
+    rill_conn_close(conns[0], RILL_CLOSE_LOCAL);
+    ck_assert(rill_channel_leave(channel, conns[2]));
+    if (_i > 0)
+        ck_assert_int_eq(rill_channel_join(channel, conns[2], NULL), 0);
+    join(4, NULL);
+    if (_i > 1)
+        for (int i = 1; i < MANY; i++)
+            rill_channel_leave(channel, conns[i]);
+    publish("two");
+    rig_turns(10);
+    ck_assert_str_eq(hear(0), "one ");
+    ck_assert_str_eq(hear(1), _i > 1 ? "one " : "one two");
+    ck_assert_str_eq(hear(2), _i == 1 ? "two" : "");
+    ck_assert_str_eq(hear(3), _i > 1 ? "" : "one two");
+    ck_assert_str_eq(hear(4), _i > 1 ? "" : "two");
+    ck_assert_uint_eq(stats().members, _i > 1 ? 0 : _i > 0 ? 4 : 3);
+    ck_assert_int_eq(alive, 0);
+}
+END_TEST
+
+START_TEST(a_loop_ends_its_deliveries_first)
+{
+    channel->slice = 1;
+    for (int i = 0; i < MANY; i++)
+        join(i, NULL);
+    publish("to the end");
+    rig_turns(1);
+    publish("too late"); /* the loop takes no posts any more when it comes to that */
+    if (_i) {
+        rill_loop_stop(rig.loop);
+        ck_assert_int_eq(rill_loop_run(rig.loop), 0);
+    } else {
+        rill_loop_free(rig.loop);
+        rig_set_up(RILL_BACKEND_EPOLL);
+    }
+    for (int i = 0; i < MANY; i++)
+        ck_assert_str_eq(hear(i), "to the end");
+    ck_assert_int_eq(alive, 0);
 }
 END_TEST
 
@@ -765,6 +873,10 @@ int main(void)
     tcase_add_test(all, whoever_ends_is_sent_nothing);
     tcase_add_loop_test(all, a_channel_goes_when_nobody_holds_it, 0, 2);
     tcase_add_loop_test(all, a_loop_may_go_first, 0, 2);
+    tcase_add_test(all, many_members_leave_the_others_their_turn);
+    tcase_add_loop_test(all, what_is_published_meanwhile_comes_after, 0, 6);
+    tcase_add_loop_test(all, members_come_and_go_during_a_delivery, 0, 3);
+    tcase_add_loop_test(all, a_loop_ends_its_deliveries_first, 0, 2);
     tcase_add_loop_test(all, no_message_is_torn_however_little_goes_at_once, 0, 48);
     suite_add_tcase(suite, all);
 
