@@ -161,14 +161,13 @@ void rill_conn_close(struct rill_conn *conn, enum rill_close_reason reason)
     rill_loop_disarm(net->loop, &conn->timer);
     if (conn->interest)
         event_del(&conn->event);
+    if (RILL_UNLIKELY(conn->counted)) /* first: the peer sees the end, and may call again at once */
+        rill_address_counts_release(net->address_counts, &conn->peer);
     rill_sys_close(conn->fd); /* last: another thread's accept may get the same number at once */
     conn->fd = -1;
     rill_conn_output_drop(conn);
-    if (conn->served) { /* released: who sees it has seen the connection dealt */
+    if (conn->served) /* released: who sees it has seen the connection dealt */
         __atomic_store_n(&net->closed_total, net->closed_total + 1, __ATOMIC_RELEASE);
-        if (conn->counted)
-            rill_address_counts_release(net->address_counts, &conn->peer);
-    }
     rill_list_remove(&conn->link);
     rill_list_push_back(&net->closed, &conn->link);
     if (!net->closed_deferred) {
