@@ -4,6 +4,7 @@
  * wake-up is enough, where edges would ask for a second one that finds nothing. The batch lands in an area that all
  * endpoints of the loop share, since its contents are needed no longer than the callbacks run. It is reserved for the
  * longest datagrams and committed by the system as far as those that come do reach. */
+#include "rill/core/loop_stats.h"
 #include "rill/net/conn_internal.h"
 #include "rill/net/datagram_internal.h"
 
@@ -179,6 +180,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     struct rill_datagram *endpoint = arg;
     (void)fd;
     (void)what;
+    rill_loop_note_event(endpoint->net->loop);
     endpoint->in_callback = true;
     for (int i = 0; i < BATCHES_A_TURN && receive(endpoint); i++)
         ;

@@ -2,6 +2,7 @@
  *
  * Datagrams lie one behind the other in chunks that the loop leases out, each with its address, where sendmmsg() finds
  * them. A queue that has left holds no chunk, and in most cases it leaves in the turn that filled it. */
+#include "rill/core/loop_stats.h"
 #include "rill/net/datagram_internal.h"
 
 enum {
@@ -224,6 +225,7 @@ void rill_datagram_on_room(evutil_socket_t fd, short what, void *arg)
     struct rill_datagram *endpoint = arg;
     (void)fd;
     (void)what;
+    rill_loop_note_event(endpoint->net->loop);
     endpoint->waiting = false;
     rill_datagram_flush(endpoint);
 }
