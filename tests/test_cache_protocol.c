@@ -2,7 +2,6 @@
 #include "rill/apps/cache/item.h"
 #include "rill/apps/cache/protocol.h"
 #include <check.h>
-#include <errno.h>
 #include <stdlib.h>
 
 #define FORMAT "CLIENT_ERROR bad command line format\r\n"
@@ -23,6 +22,7 @@ START_TEST(good_lines_are_understood)
         {"gets noreply", {.verb = RILL_VERB_GETS, .key = {" noreply", 8}}},
         {"get " KEY250, {.verb = RILL_VERB_GET, .key = {" " KEY250, 251}}},
         {"get \x80\xff!~", {.verb = RILL_VERB_GET, .key = {" \x80\xff!~", 5}}},
+        {"get a\tb\r", {.verb = RILL_VERB_GET, .key = {" a\tb\r", 5}}},
         {"gat 10 a b", {.verb = RILL_VERB_GAT, .exptime = 10, .key = {" a b", 4}}},
         {"gats -1 a", {.verb = RILL_VERB_GATS, .exptime = -1, .key = {" a", 2}}},
         {"gat 10", {.verb = RILL_VERB_GAT, .exptime = 10, .key = {"", 0}}},
@@ -60,6 +60,7 @@ START_TEST(good_lines_are_understood)
         {"stats noreply", {.verb = RILL_VERB_STATS, .key = {"noreply", 7}}},
         {"version 1 2 3 4 5 6 7 8 9", {.verb = RILL_VERB_VERSION, .key = {"1", 1}}},
         {"quit", {.verb = RILL_VERB_QUIT}},
+        {"POST / HTTP/1.1", {.verb = RILL_VERB_QUIT}}, /* not our client */
     };
     for (unsigned i = 0; i < rill_array_length(cases); i++) {
         /* In a block of its own, so that a byte too far is seen. */
@@ -100,10 +101,6 @@ START_TEST(bad_lines_are_answered)
         {"gat x a", EXPTIME, false},
         {"get " KEY250 "k", FORMAT, false},
         {"get a " KEY250 "k b", FORMAT, false},
-        {"get a b\x01", FORMAT, false},
-        {"gat 0 a\x7f", FORMAT, false},
-        {"get a\tb", FORMAT, false},
-        {"get a\r", FORMAT, false},
         {"set", "ERROR\r\n", false},
         {"set a 0 0", "ERROR\r\n", false},
         {"set a 0 0 1 noreply more", "ERROR\r\n", false},
@@ -163,19 +160,14 @@ START_TEST(bad_lines_are_answered)
 }
 END_TEST
 
-/* Every byte in a key: all but control characters, the space between keys, and what ends the line. */
-START_TEST(keys_may_have_all_but_control_characters)
+/* Every byte but the space between keys; what ends the line is not there any more. */
+START_TEST(keys_may_have_any_byte_that_does_not_end_them)
 {
     for (unsigned c = 0; c < 256; c++) {
         char key[3] = {'a', (char)c, 'b'};
         struct rill_slice keys = {key, 3}, got;
-        int found = rill_command_next_key(&keys, &got);
-        if (c == ' ') {
-            ck_assert_int_eq(found, 1);
-            ck_assert_uint_eq(got.length, 1);
-        } else {
-            ck_assert_int_eq(found, c < ' ' || c == 0x7f ? -EINVAL : 1);
-        }
+        ck_assert_int_eq(rill_command_next_key(&keys, &got), 1);
+        ck_assert_uint_eq(got.length, c == ' ' ? 1 : 3);
     }
 }
 END_TEST
@@ -223,7 +215,7 @@ int main(void)
     TCase *all = tcase_create("protocol");
     tcase_add_test(all, good_lines_are_understood);
     tcase_add_test(all, bad_lines_are_answered);
-    tcase_add_test(all, keys_may_have_all_but_control_characters);
+    tcase_add_test(all, keys_may_have_any_byte_that_does_not_end_them);
     tcase_add_test(all, keys_come_one_by_one);
     tcase_add_test(all, a_limit_does_not_change_as_a_line_grows);
     suite_add_tcase(suite, all);

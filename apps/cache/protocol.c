@@ -1,5 +1,6 @@
-/* protocol.c - see protocol.h. Where the document is silent, the replies are those of memcached 1.6, with this
- * difference: numbers have digits only, and keys no control characters. */
+/* protocol.c - see protocol.h. Where the document is silent, the replies are those of memcached 1.6; but numbers have
+ * digits only. Like memcached, and unlike its document, this takes any byte in a key that does not end it: there are
+ * clients who rely on that, its own load generator among them. */
 #include "protocol.h"
 #include "item.h"
 #include "rill/core/number.h"
@@ -46,10 +47,7 @@ static bool next_word(struct rill_slice *text, struct rill_slice *word)
 
 static bool is_key(struct rill_slice word)
 {
-    unsigned bad = word.length - 1 >= RILL_ITEM_KEY_MAX;
-    for (size_t i = 0; i < word.length; i++)
-        bad |= (unsigned char)word.bytes[i] < ' ' || word.bytes[i] == 0x7f;
-    return !bad;
+    return word.length >= 1 && word.length <= RILL_ITEM_KEY_MAX;
 }
 
 int rill_command_next_key(struct rill_slice *keys, struct rill_slice *key)
@@ -128,6 +126,19 @@ static const char *parse_delete(const struct rill_slice *words, unsigned count, 
     return count == 1u + zero + noreply ? NULL : bad_delete;
 }
 
+/* A browser that was led here would have the body of its request carried out. */
+static const char *parse_unknown(struct rill_slice rest, struct rill_command *command)
+{
+    struct rill_slice word;
+    while (next_word(&rest, &word)) {
+        if (word.length >= 5 && memcmp(word.bytes, "HTTP/", 5) == 0) {
+            command->verb = RILL_VERB_QUIT;
+            return NULL;
+        }
+    }
+    return no_such_command;
+}
+
 const char *rill_command_parse(struct rill_slice line, struct rill_command *command)
 {
     struct rill_slice words[MAX_WORDS + 1], verb;
@@ -135,7 +146,7 @@ const char *rill_command_parse(struct rill_slice line, struct rill_command *comm
     int found = next_word(&line, &verb) ? find_verb(verb) : NO_VERB;
     *command = (struct rill_command){0};
     if (found == NO_VERB)
-        return no_such_command;
+        return parse_unknown(line, command);
     const struct rule *rule = &rules[found];
     command->verb = (enum rill_verb)found;
     if (command->verb <= RILL_VERB_GATS)

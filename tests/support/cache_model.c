@@ -157,9 +157,6 @@ static bool to_moment(const struct cache_model *model, struct word word, uint64_
 
 static bool is_key(struct word word)
 {
-    for (size_t i = 0; i < word.length; i++)
-        if ((unsigned char)word.bytes[i] < 33 || word.bytes[i] == 127)
-            return false;
     return word.length >= 1 && word.length <= 250;
 }
 
@@ -181,10 +178,11 @@ static void do_get(struct cache_model_client *client, bool with_cas, const uint6
             continue;
         if (expires_ms)
             item->expires_ms = *expires_ms;
-        int length =
-            snprintf(head, sizeof head, "VALUE %s %llu %zu", item->key, (unsigned long long)item->flags, item->length);
+        int length = snprintf(head, sizeof head, " %llu %zu", (unsigned long long)item->flags, item->length);
         if (with_cas)
             length += snprintf(head + length, sizeof head - (size_t)length, " %llu", (unsigned long long)item->cas);
+        say(client, "VALUE ");
+        append(&client->out, &client->out_length, item->key, item->key_length);
         append(&client->out, &client->out_length, head, (size_t)length);
         say(client, "\r\n");
         append(&client->out, &client->out_length, item->value, item->length);
@@ -366,23 +364,22 @@ static void do_version(struct cache_model_client *client)
     say(client, "\r\n");
 }
 
-/* How many words may come after VERB. */
-static bool counts(struct word verb, size_t count)
+static const struct rule {
+    const char *verb;
+    size_t min, max; /* words that may come after it */
+} rules[] = {
+    {"get", 1, SIZE_MAX}, {"gets", 1, SIZE_MAX},  {"gat", 1, SIZE_MAX},     {"gats", 1, SIZE_MAX}, {"set", 4, 5},
+    {"add", 4, 5},        {"replace", 4, 5},      {"append", 4, 5},         {"prepend", 4, 5},     {"cas", 5, 6},
+    {"delete", 1, 3},     {"incr", 2, 3},         {"decr", 2, 3},           {"touch", 2, 3},       {"flush_all", 0, 2},
+    {"verbosity", 1, 2},  {"stats", 0, SIZE_MAX}, {"version", 0, SIZE_MAX}, {"quit", 0, SIZE_MAX},
+};
+
+static const struct rule *rule_of(struct word verb)
 {
-    static const struct {
-        const char *verb;
-        size_t min, max;
-    } rules[] = {{"get", 1, SIZE_MAX},  {"gets", 1, SIZE_MAX},  {"gat", 1, SIZE_MAX},
-                 {"gats", 1, SIZE_MAX}, {"set", 4, 5},          {"add", 4, 5},
-                 {"replace", 4, 5},     {"append", 4, 5},       {"prepend", 4, 5},
-                 {"cas", 5, 6},         {"delete", 1, 3},       {"incr", 2, 3},
-                 {"decr", 2, 3},        {"touch", 2, 3},        {"flush_all", 0, 2},
-                 {"verbosity", 1, 2},   {"stats", 0, SIZE_MAX}, {"version", 0, SIZE_MAX},
-                 {"quit", 0, SIZE_MAX}};
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
         if (is(verb, rules[i].verb))
-            return count >= rules[i].min && count <= rules[i].max;
-    return false;
+            return &rules[i];
+    return NULL;
 }
 
 static void do_words(struct cache_model_client *client, struct word verb, const struct word *words, size_t count)
@@ -392,7 +389,12 @@ static void do_words(struct cache_model_client *client, struct word verb, const 
     bool keyless = is(verb, "flush_all") || is(verb, "verbosity");
     bool with_noreply = !get && !gets && !gat && !gats && !is(verb, "stats") && !is(verb, "version");
     client->noreply = false;
-    if (!counts(verb, count)) {
+    const struct rule *rule = rule_of(verb);
+    for (size_t i = 0; i < count && !rule; i++)
+        client->closed = client->closed || (words[i].length >= 5 && memcmp(words[i].bytes, "HTTP/", 5) == 0);
+    if (client->closed)
+        return;
+    if (!rule || count < rule->min || count > rule->max) {
         say(client, "ERROR\r\n");
         return;
     }
