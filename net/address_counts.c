@@ -1,17 +1,20 @@
 /* address_counts.c - see address_counts_internal.h.
  *
- * A chained hash table in shards, each with a lock of its own, because every loop takes and gives back. A lock is
- * held for a handful of instructions; the limit costs nothing when none is asked for. The hash is keyed with random
- * bits, so that nobody can choose addresses that all fall into one chain. */
+ * A chained hash table under several locks, because every loop takes and gives back: a shard is every SHARDS-th chain.
+ * A lock is held for a handful of instructions; the limit costs nothing when none is asked for. The hash is keyed with
+ * random bits, so that nobody can choose addresses that all fall into one chain. */
 #include "rill/core/log.h"
 #include "rill/core/sys.h"
 #include "rill/net/address_counts_internal.h"
 #include <endian.h>
 
 enum {
-    SHARDS = 16,
-    CHAINS = 256, /* a shard */
+    SHARDS = 16, /* a power of two */
+    LEAST_CHAINS = 1 << 8,
+    MOST_CHAINS = 1 << 18, /* four connections a chain when there are as many as a process can have */
 };
+
+#define COMPLAINT_NS UINT64_C(1000000000) /* from one to the next, or who is refused could fill the disk */
 
 struct entry {
     struct entry *next;
@@ -21,8 +24,7 @@ struct entry {
 };
 
 struct shard {
-    pthread_mutex_t lock; /* guards all below */
-    struct entry *chains[CHAINS];
+    pthread_mutex_t lock; /* guards `entries`, and the shard's chains */
     unsigned entries;
     char apart[RILL_CACHE_LINE];
 };
@@ -30,15 +32,26 @@ struct shard {
 struct rill_address_counts {
     unsigned limit;
     uint64_t key[2];
+    struct entry **chains;
+    size_t chain_count;     /* a power of two, and a multiple of SHARDS */
+    uint64_t complained_ns; /* when, last; atomic */
     struct shard shards[SHARDS];
 };
 
-struct rill_address_counts *rill_address_counts_new(unsigned limit)
+struct rill_address_counts *rill_address_counts_new(unsigned limit, unsigned most)
 {
     struct rill_address_counts *counts = rill_sys_calloc(1, sizeof *counts);
     if (!counts)
         return NULL;
     counts->limit = limit;
+    counts->chain_count = LEAST_CHAINS;
+    while (counts->chain_count < MOST_CHAINS && counts->chain_count < most / 4)
+        counts->chain_count *= 2;
+    counts->chains = rill_sys_calloc(counts->chain_count, sizeof counts->chains[0]);
+    if (!counts->chains) {
+        rill_sys_free(counts);
+        return NULL;
+    }
     if (rill_sys_getrandom(counts->key, sizeof counts->key, 0) != (ssize_t)sizeof counts->key)
         counts->key[0] = rill_sys_monotonic_ns(); /* before the kernel has gathered randomness: as good as there is */
     for (unsigned i = 0; i < SHARDS; i++)
@@ -50,15 +63,15 @@ void rill_address_counts_free(struct rill_address_counts *counts)
 {
     if (!counts)
         return;
-    for (unsigned i = 0; i < SHARDS; i++) {
-        for (unsigned k = 0; k < CHAINS; k++) {
-            for (struct entry *entry = counts->shards[i].chains[k], *next; entry; entry = next) {
-                next = entry->next;
-                rill_sys_free(entry);
-            }
+    for (size_t i = 0; i < counts->chain_count; i++) {
+        for (struct entry *entry = counts->chains[i], *next; entry; entry = next) {
+            next = entry->next;
+            rill_sys_free(entry);
         }
-        pthread_mutex_destroy(&counts->shards[i].lock);
     }
+    for (unsigned i = 0; i < SHARDS; i++)
+        pthread_mutex_destroy(&counts->shards[i].lock);
+    rill_sys_free(counts->chains);
     rill_sys_free(counts);
 }
 
@@ -86,10 +99,19 @@ static struct entry **find(struct rill_address_counts *counts, const struct rill
     hash = mix(hash, 0xd6e8feb86659fd93);
     *shard = &counts->shards[hash % SHARDS];
     pthread_mutex_lock(&(*shard)->lock);
-    struct entry **link = &(*shard)->chains[hash / SHARDS % CHAINS];
+    struct entry **link = &counts->chains[hash % counts->chain_count];
     while (*link && ((*link)->high != *high || (*link)->low != *low))
         link = &(*link)->next;
     return link;
+}
+
+/* Whether it is time for another complaint. */
+static bool may_complain(struct rill_address_counts *counts)
+{
+    uint64_t now_ns = rill_sys_monotonic_ns(), last_ns = __atomic_load_n(&counts->complained_ns, __ATOMIC_RELAXED);
+    return (last_ns == 0 || now_ns - last_ns >= COMPLAINT_NS) &&
+           __atomic_compare_exchange_n(&counts->complained_ns, &last_ns, now_ns, false, __ATOMIC_RELAXED,
+                                       __ATOMIC_RELAXED);
 }
 
 bool rill_address_counts_take(struct rill_address_counts *counts, const struct rill_ip *peer)
@@ -113,7 +135,7 @@ bool rill_address_counts_take(struct rill_address_counts *counts, const struct r
         entry->count++;
         taken = true;
     } else if (entry && !entry->complained) {
-        complain = entry->complained = true;
+        complain = entry->complained = may_complain(counts);
     }
     pthread_mutex_unlock(&shard->lock);
     if (complain) {

@@ -7,12 +7,14 @@
 
 struct rill_address_counts;
 
-/* A table that lets each address have LIMIT at a time. An IPv6 network of 64 bits counts as one address: it is the
- * least that a customer is given (RFC 6177), so who has one address there has them all. NULL: no memory. */
-struct rill_address_counts *rill_address_counts_new(unsigned limit);
+/* A table that lets each address have LIMIT at a time, fit for about MOST connections in all. An IPv6 network of 64
+ * bits counts as one address: it is the least that a customer is given (RFC 6177), so who has one address there has them
+ * all. NULL: no memory. */
+struct rill_address_counts *rill_address_counts_new(unsigned limit, unsigned most);
 
 /* Counts one more for PEER; false, and nothing is counted, when it has as many as it may, which is logged once for
- * as long as it has any, or memory is lacking. The peers of Unix sockets are not told apart and not limited. */
+ * as long as it has any and once a second for all, or memory is lacking. The peers of Unix sockets are not told apart
+ * and not limited. */
 bool rill_address_counts_take(struct rill_address_counts *counts, const struct rill_ip *peer);
 
 /* Counts one less for PEER. NULL COUNTS is a no-op. */

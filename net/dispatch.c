@@ -197,8 +197,10 @@ int rill_server_open_listeners(struct rill_loop *loop, struct server_listener *l
             continue;
         place->listener = rill_listener_new(loop, place->fd, &handler, place->server->config.defer_accept, &error);
         place->fd = -1;
-        if (!place->listener)
+        if (!place->listener) {
+            rill_server_remove_socket_file(&place->server->addresses[place->number]);
             return error;
+        }
     }
     return 0;
 }

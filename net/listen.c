@@ -31,13 +31,22 @@ static int parse_mode(const char *text, struct rill_listen_address *address, con
     return 0;
 }
 
+/* Where the last WORD in TEXT begins, or NULL: a path may have the word in it, too. */
+static const char *last_of(const char *text, const char *word)
+{
+    const char *found = NULL;
+    for (const char *at = strstr(text, word); at; at = strstr(at + 1, word))
+        found = at;
+    return found;
+}
+
 int rill_listen_parse(const char *text, struct rill_listen_address *address, const char **why)
 {
     static const char mode_option[] = ",mode=";
     *address = (struct rill_listen_address){.fd = -1};
     if (strncmp(text, "fd:", 3) == 0)
         return parse_fd(text + 3, address, why);
-    const char *option = strncmp(text, "unix:", 5) == 0 ? strstr(text, mode_option) : NULL;
+    const char *option = strncmp(text, "unix:", 5) == 0 ? last_of(text, mode_option) : NULL;
     if (!option)
         return rill_addr_parse(text, &address->addr, why);
     char path[RILL_ADDR_TEXT];

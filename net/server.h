@@ -53,8 +53,9 @@ struct rill_listen_address {
 };
 
 /* Reads what rill_addr_parse() reads, and "unix:/PATH,mode=660" (octal), and "fd:N", a listening stream socket that the
- * program was started with (systemd's socket activation begins with fd:3). Returns 0, or -EINVAL with *WHY set as
- * there. Thread: any. */
+ * program was started with (systemd's socket activation begins with fd:3), which the server makes non-blocking and
+ * closes when it stops or fails to start; its file, if it is a Unix socket, stays. Returns 0, or -EINVAL with *WHY set
+ * as there. Thread: any. */
 int rill_listen_parse(const char *text, struct rill_listen_address *address, const char **why);
 
 /* Zero is the default of every field; `handler` may be NULL only when every listener has one. */

@@ -55,9 +55,27 @@ static int cannot_listen(const struct rill_server *server, const struct rill_lis
     return error;
 }
 
+/* Whether SERVER listens on FD already: inherited twice, or not inherited at all but the number of what was opened
+ * here. */
+static bool has_socket(const struct rill_server *server, int fd)
+{
+    bool found = false;
+    for (unsigned i = 0; i < server->listener_count; i++) {
+        found |= server->listeners[i].fd == fd;
+        for (unsigned k = 0; k < server->loop_count; k++)
+            found |= server->loops[k].listeners[i].fd == fd;
+    }
+    return found;
+}
+
 static int inherit(struct rill_server *server, unsigned i)
 {
     struct rill_listen_address *address = &server->addresses[i];
+    if (has_socket(server, address->fd)) {
+        rill_log_error("%s: cannot listen on descriptor %d: it is listened on already; name each inherited one once",
+                       server->name, address->fd);
+        return -EEXIST;
+    }
     int error = rill_sock_inherit(address->fd, &address->addr);
     if (error == 0)
         server->listeners[i].fd = address->fd;
@@ -183,7 +201,7 @@ static int fill_in(struct rill_server *server, const struct rill_server_config *
         prepare_listeners(server, &server->loops[k], server->loops[k].listeners);
     }
     if (config->max_connections_per_address) {
-        server->address_counts = rill_address_counts_new(config->max_connections_per_address);
+        server->address_counts = rill_address_counts_new(config->max_connections_per_address, server->max_connections);
         if (!server->address_counts) {
             rill_log_error("%s: no memory to count connections by address", server->name);
             return -ENOMEM;
@@ -203,6 +221,8 @@ static int start_workers(struct rill_server *server)
     server->workers = rill_workers_start(&workers, &error);
     if (!server->workers)
         rill_log_error("%s: cannot start %u workers: %s", server->name, config->workers, strerror(-error));
+    else
+        rill_loop_set_workers(server->main_loop, server->workers); /* the others get it when they are prepared */
     return error;
 }
 

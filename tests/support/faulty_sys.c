@@ -87,7 +87,7 @@ static ssize_t shortened(size_t length)
 
 static uint64_t skewed_ns(void)
 {
-    return (uint64_t)faulty_sys.skewed_ms * 1000000;
+    return (uint64_t)__atomic_load_n(&faulty_sys.skewed_ms, __ATOMIC_RELAXED) * 1000000;
 }
 
 uint64_t rill_sys_monotonic_ns(void)
@@ -124,7 +124,7 @@ int rill_sys_timerfd_settime(int fd, int flags, const struct itimerspec *when, s
 
 void faulty_sys_forward(uint64_t ms)
 {
-    faulty_sys.skewed_ms += (int64_t)ms;
+    __atomic_fetch_add(&faulty_sys.skewed_ms, (int64_t)ms, __ATOMIC_RELAXED); /* worker threads read the clock */
     for (unsigned i = 0; i < TIMER_FDS && timer_fds[i].fd != 0; i++)
         if (timer_fds[i].at_ns)
             set_timer_fd(timer_fds[i].fd, timer_fds[i].at_ns);
@@ -346,6 +346,11 @@ int epoll_ctl(int epoll_fd, int order, int fd, struct epoll_event *event)
 }
 
 /* --- files and other descriptors --- */
+
+int rill_sys_chmod(const char *path, mode_t mode)
+{
+    return fails(FAULTY_DESCRIPTOR) ? -1 : chmod(path, mode);
+}
 
 int rill_sys_eventfd(unsigned initial, int flags)
 {

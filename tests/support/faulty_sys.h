@@ -20,7 +20,7 @@ enum faulty_call {
     FAULTY_ACCEPT,
     FAULTY_CONNECT,
     FAULTY_EPOLL_CTL,  /* libevent's */
-    FAULTY_DESCRIPTOR, /* socket, bind, listen, getsockname, setsockopt, eventfd, timerfd_create, pipe2 */
+    FAULTY_DESCRIPTOR, /* socket, bind, listen, chmod, getsockname, setsockopt, eventfd, timerfd_create, pipe2 */
     FAULTY_THREAD,     /* pthread_create */
     FAULTY_CALLS,
 };
