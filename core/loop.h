@@ -127,8 +127,8 @@ struct rill_loop *rill_loop_current(void);
 /* Stops the process, naming FUNCTION and both threads, unless the caller may use LOOP's loop-bound functions. */
 void rill_loop_check(const struct rill_loop *loop, const char *function);
 
-/* The worker pool for what would block this loop, a look-up of a name for instance; NULL: none. Set by whoever owns both,
- * before the loop needs it and not after it has ended. Thread: the loop's. */
+/* The worker pool for what would block this loop, a look-up of a name for instance; NULL: none. Set by whoever owns
+ * both, before the loop needs it and not after it has ended. Thread: the loop's. */
 void rill_loop_set_workers(struct rill_loop *loop, struct rill_workers *workers);
 struct rill_workers *rill_loop_workers(const struct rill_loop *loop);
 
