@@ -111,7 +111,7 @@ int scale_server_start(struct scale_server *server, char *const *command, unsign
 {
     char *words[MAX_WORDS + 1];
     unsigned count = 0, port = free_port();
-    for (; command[count] && count < MAX_WORDS; count++)
+    for (; count < MAX_WORDS && command[count]; count++)
         words[count] = fill_in(command[count], threads, port);
     words[count] = NULL;
     fflush(NULL);
