@@ -401,6 +401,7 @@ START_TEST(messages_are_copied_and_quantities_spliced)
         expect(1, "a message");
     }
     ck_assert_uint_eq(faulty_sys.calls[FAULTY_SPLICE], 0);
+    uint64_t descriptors = faulty_sys.calls[FAULTY_DESCRIPTOR];
     for (size_t said = 0, heard = 0; heard < 8 * sizeof much;) {
         ssize_t n = said < 8 * sizeof much ? write(peers[0], much, sizeof much) : 0;
         said += n > 0 ? (size_t)n : 0;
@@ -409,7 +410,8 @@ START_TEST(messages_are_copied_and_quantities_spliced)
     }
     ck_assert_uint_gt(faulty_sys.calls[FAULTY_SPLICE], 4);
     ck_assert_uint_eq(pipes_in_use(), 0); /* at rest it has none */
-    ck_assert_uint_le(rill_net_of(rig.loop)->pipe_count, 2);
+    ck_assert_uint_le(rill_net_of(rig.loop)->pipe_count, 1);
+    ck_assert_uint_eq(faulty_sys.calls[FAULTY_DESCRIPTOR], descriptors + 1); /* one pipe did it all */
     for (int i = 0; i < 10; i++) {
         say(0, "a message");
         rig_turns(2);
@@ -638,6 +640,26 @@ START_TEST(closing_one_ends_both)
 }
 END_TEST
 
+/* What one relay left in a pipe is nothing for another. */
+START_TEST(no_bytes_are_left_for_the_next_relay)
+{
+    use_backend(_i);
+    start(true);
+    stuff(0);
+    ck_assert_uint_eq(rill_net_of(rig.loop)->pipe_count, 1);
+    rill_conn_close(conns[_i / BACKENDS], RILL_CLOSE_LOCAL);
+    close(peers[0]);
+    close(peers[1]);
+    ck_assert_uint_eq(rill_net_of(rig.loop)->pipe_count, 0);
+    start(true);
+    conns[0]->spliced = true;
+    say(0, "clean");
+    rig_turns(2);
+    expect(1, "clean");
+    ck_assert_uint_eq(rill_net_of(rig.loop)->free_pipe_count, 1); /* empty: to be used again */
+}
+END_TEST
+
 START_TEST(finishing_one_ends_both)
 {
     use_backend(_i);
@@ -820,6 +842,7 @@ int main(void)
     tcase_add_loop_test(all, each_call_may_fail, 0, 5);
     tcase_add_loop_test(all, a_reset_of_one_side_resets_the_other, 0, 2 * MOMENTS * BACKENDS);
     tcase_add_loop_test(all, closing_one_ends_both, 0, 2 * MOMENTS * BACKENDS);
+    tcase_add_loop_test(all, no_bytes_are_left_for_the_next_relay, 0, 2 * BACKENDS);
     tcase_add_loop_test(all, finishing_one_ends_both, 0, 2 * BACKENDS);
     tcase_add_loop_test(all, idle_is_without_a_byte_either_way, 0, 2 * BACKENDS);
     tcase_add_loop_test(all, who_takes_nothing_ends_it, 0, 2 * BACKENDS);
