@@ -10,7 +10,7 @@ rows:
   cache       64 connections, a tenth of the requests a set, 1 and 2 threads: memcached
   post        posts from another thread into one loop
   connect     connect and close: a plain epoll client
-  all         all of them (the default); about 25 minutes
+  all         all of them (the default); about 20 minutes
 """
 import argparse
 import datetime
