@@ -2,6 +2,8 @@
 #ifndef RILL_CORE_LOOP_GROUP_H
 #define RILL_CORE_LOOP_GROUP_H
 
+#include <pthread.h>
+
 #include "rill/core/loop.h"
 
 #ifdef __cplusplus
@@ -45,6 +47,10 @@ int rill_thread_pin(unsigned i);
  * sched(7)): for threads that do better with much to do at once. A CPU of its own it gets at once, as before. A
  * hint: where the system refuses it nothing changes. Thread: any. */
 void rill_thread_set_patient(void);
+
+/* Starts THREAD in MAIN(ARG) with every signal blocked, so that signals reach the main reactor alone. Returns 0 or a
+ * negative errno. Thread: any. */
+int rill_thread_start_quiet(pthread_t *thread, void *(*main)(void *arg), void *arg);
 
 /* Names the calling thread in thread lists: at most 15 bytes, more are cut. Thread: any. */
 void rill_thread_set_name(const char *name);

@@ -61,7 +61,8 @@ struct rill_loop {
     void (*slot_destroy[RILL_LOOP_SLOTS])(void *value);
 
     unsigned turn_events;
-    uint64_t turn_began_ns, looked_ns;
+    struct rill_loop_turn turn;
+    uint64_t looked_ns;
     struct rill_loop_stats stats; /* written by the loop, read by any */
 
     struct rill_wheel wheel;

@@ -7,12 +7,22 @@ const struct rill_loop_stats *rill_loop_stats(const struct rill_loop *loop)
     return &loop->stats;
 }
 
+struct rill_loop_turn *rill_loop_turn_under_way(struct rill_loop *loop)
+{
+    return &loop->turn;
+}
+
+void rill_loop_histogram_init(struct rill_histogram *histogram, uint64_t *counts)
+{
+    rill_histogram_init(histogram, RILL_LOOP_STAT_BITS, counts, RILL_LOOP_TIME_BUCKETS);
+}
+
 void rill_loop_stats_init(struct rill_loop_stats *stats)
 {
     struct rill_histogram *times[] = {&stats->turn_us, &stats->timer_late_us, &stats->post_delay_us};
     struct rill_histogram *counts[] = {&stats->events_a_turn, &stats->tasks_a_batch};
     for (unsigned i = 0; i < rill_array_length(times); i++)
-        rill_histogram_init(times[i], RILL_LOOP_STAT_BITS, stats->time_counts[i], RILL_LOOP_TIME_BUCKETS);
+        rill_loop_histogram_init(times[i], stats->time_counts[i]);
     for (unsigned i = 0; i < rill_array_length(counts); i++)
         rill_histogram_init(counts[i], RILL_LOOP_STAT_BITS, stats->count_counts[i], RILL_LOOP_COUNT_BUCKETS);
 }
@@ -20,19 +30,22 @@ void rill_loop_stats_init(struct rill_loop_stats *stats)
 void rill_loop_note_event(struct rill_loop *loop)
 {
     if (loop->turn_events++ == 0)
-        loop->turn_began_ns = rill_loop_read_clock(loop);
+        loop->turn.began_ns = rill_loop_read_clock(loop);
 }
 
 void rill_loop_note_turn(struct rill_loop *loop)
 {
     struct rill_loop_stats *stats = &loop->stats;
-    uint64_t took_ns = rill_sys_monotonic_ns() - loop->turn_began_ns;
+    uint64_t took_ns = rill_sys_monotonic_ns() - loop->turn.began_ns;
     rill_stat_add(&stats->turns, 1);
     rill_stat_add(&stats->events, loop->turn_events);
     rill_stat_add(&stats->busy_ns, took_ns);
     rill_histogram_record(&stats->events_a_turn, loop->turn_events);
     rill_histogram_record(&stats->turn_us, took_ns / 1000);
     rill_stat_set(&stats->timers, rill_wheel_count(&loop->wheel));
+    if (loop->turn.within > 0 && loop->turn.within_us != NULL)
+        rill_histogram_record_n(loop->turn.within_us, took_ns / 1000, loop->turn.within);
+    loop->turn.within = loop->turn.began_ns = 0;
     loop->turn_events = 0;
 }
 

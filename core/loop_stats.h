@@ -33,6 +33,20 @@ struct rill_loop_stats {
     uint64_t count_counts[2][RILL_LOOP_COUNT_BUCKETS]; /* memory */
 };
 
+/* The turn under way, for a layer that counts how long its things take: those that begin and end in one turn cost it no
+ * reading of the clock. The loop's thread alone. */
+struct rill_loop_turn {
+    uint64_t began_ns; /* when its first event was about to be looked after; 0: there has been none */
+    uint64_t within;   /* things that have begun and ended since then; each counts as long as the turn takes */
+    struct rill_histogram *within_us; /* where they are counted; made like turn_us; NULL: nowhere */
+};
+
+/* LOOP's; good for as long as the loop is. Thread: any; what it points to is the loop's. */
+struct rill_loop_turn *rill_loop_turn_under_way(struct rill_loop *loop);
+
+/* Makes HISTOGRAM, with COUNTS of RILL_LOOP_TIME_BUCKETS, one of times in microseconds, like turn_us. */
+void rill_loop_histogram_init(struct rill_histogram *histogram, uint64_t *counts);
+
 /* LOOP's; good for as long as the loop is. Thread: any. */
 const struct rill_loop_stats *rill_loop_stats(const struct rill_loop *loop);
 

@@ -5,7 +5,6 @@
 #include <signal.h>
 #include <stdio.h>
 
-#include "rill/core/loop_group.h"
 #include "rill/core/sys.h"
 
 enum {

@@ -79,13 +79,21 @@ static void give_back(struct rill_workers *workers, struct rill_job *job)
     pthread_mutex_unlock(&workers->lock);
 }
 
+/* With the lock held. */
+static void note_wait(struct rill_workers *workers, const struct rill_job *job)
+{
+    uint64_t waited_ns = rill_job_waited_ns(job);
+    workers->stats.wait_ns += waited_ns;
+    rill_histogram_record(&workers->stats.wait_us, waited_ns / 1000);
+}
+
 /* Writes down how JOB, taken from the queue and not run, ended. With the lock held. */
 static void end_unrun(struct rill_workers *workers, struct rill_job *job, enum rill_job_outcome outcome,
                       uint64_t now_ns)
 {
     job->outcome = (int)outcome;
     job->started_ns = job->finished_ns = now_ns;
-    workers->stats.wait_ns += now_ns - job->queued_ns;
+    note_wait(workers, job);
     if (outcome == RILL_JOB_EXPIRED)
         workers->stats.expired++;
     else
@@ -119,8 +127,9 @@ static void process(struct rill_workers *workers, struct rill_job *job)
         pthread_mutex_lock(&workers->lock);
         workers->stats.running--;
         workers->stats.ran++;
-        workers->stats.wait_ns += rill_job_waited_ns(job);
+        note_wait(workers, job);
         workers->stats.run_ns += rill_job_ran_ns(job);
+        rill_histogram_record(&workers->stats.run_us, rill_job_ran_ns(job) / 1000);
     }
     pthread_mutex_unlock(&workers->lock);
     give_back(workers, job);
@@ -194,6 +203,8 @@ void rill_workers_stats(struct rill_workers *workers, struct rill_workers_stats 
     pthread_mutex_lock(&workers->lock);
     *stats = workers->stats;
     pthread_mutex_unlock(&workers->lock);
+    stats->wait_us.counts = stats->time_counts[0];
+    stats->run_us.counts = stats->time_counts[1];
 }
 
 /* ---- Life ---------------------------------------------------------------------------------------------- */
@@ -260,6 +271,8 @@ struct rill_workers *rill_workers_start(const struct rill_workers_config *config
     }
     workers->queue_length = config->queue_length;
     strncpy(workers->name, config->name != NULL ? config->name : "worker", sizeof(workers->name) - 1);
+    rill_loop_histogram_init(&workers->stats.wait_us, workers->stats.time_counts[0]);
+    rill_loop_histogram_init(&workers->stats.run_us, workers->stats.time_counts[1]);
     list_init(&workers->queue);
     list_init(&workers->orphans);
     pthread_mutex_init(&workers->lock, NULL);

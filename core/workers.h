@@ -5,7 +5,7 @@
 #ifndef RILL_CORE_WORKERS_H
 #define RILL_CORE_WORKERS_H
 
-#include "rill/core/loop.h"
+#include "rill/core/loop_stats.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -61,11 +61,15 @@ bool rill_job_cancelled(const struct rill_job *job);
 uint64_t rill_job_waited_ns(const struct rill_job *job);
 uint64_t rill_job_ran_ns(const struct rill_job *job);
 
-/* Counters since the start. Thread: any. */
+/* Counters since the start: a copy, taken under the pool's lock. Thread: any. */
 struct rill_workers_stats {
     uint64_t submitted, refused, expired, cancelled, ran;
     uint64_t wait_ns, run_ns; /* sums over all jobs */
     unsigned queued, running; /* now */
+
+    struct rill_histogram wait_us;                   /* of those that ran, expired or were cancelled */
+    struct rill_histogram run_us;                    /* of those that ran */
+    uint64_t time_counts[2][RILL_LOOP_TIME_BUCKETS]; /* the histograms' memory */
 };
 void rill_workers_stats(struct rill_workers *workers, struct rill_workers_stats *stats);
 

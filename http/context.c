@@ -9,6 +9,8 @@
 
 static void loop_context_free(struct rill_http_loop *http)
 {
+    if (http->turn)
+        http->turn->within_us = NULL;
     rill_session_free_leases(http);
     rill_file_caches_free(http);
     rill_slab_destroy(&http->sessions);
@@ -49,7 +51,11 @@ int rill_http_loop_start(struct rill_loop *loop, void *arg)
         loop_context_free(http);
         return error;
     }
+    rill_loop_histogram_init(&http->stats.took_us, http->stats.took_counts);
+    http->turn = rill_loop_turn_under_way(loop);
+    http->turn->within_us = &http->stats.took_us;
     rill_loop_set_slot(loop, RILL_LOOP_SLOT_HTTP, http, loop_context_destroy);
+    __atomic_store_n(&server->loops[rill_loop_index(loop)], http, __ATOMIC_RELEASE);
     return 0;
 }
 

@@ -37,6 +37,10 @@ struct rill_exchange *rill_exchange_lease(struct rill_session *session)
         rill_timer_init(&x->deadline_timer, on_deadline);
     }
     memset(x, 0, offsetof(struct rill_exchange, match));
+    rill_stat_add(&http->stats.begun, 1);
+    x->began_ns = http->turn->began_ns;
+    if (RILL_UNLIKELY(x->began_ns == 0)) /* what was kept is looked at after a timer or a task */
+        x->began_ns = rill_clock_ns();
     x->session = session;
     session->x = x;
     return x;
@@ -59,10 +63,22 @@ void rill_exchange_disarm(struct rill_exchange *x)
         rill_loop_disarm(loop, &x->deadline_timer);
 }
 
+/* Once an exchange. */
+static inline void count(struct rill_http_loop *http, const struct rill_exchange *x)
+{
+    struct rill_http_stats *stats = &http->stats;
+    rill_stat_add(&stats->ended[x->status / 100], 1);
+    if (RILL_LIKELY(x->began_ns == http->turn->began_ns && x->status != 0))
+        http->turn->within++;
+    else if (x->status != 0)
+        rill_histogram_record(&stats->took_us, (rill_clock_ns() - x->began_ns) / 1000);
+}
+
 void rill_exchange_release(struct rill_exchange *x)
 {
     struct rill_session *session = x->session;
     struct rill_http_loop *http = session->http;
+    count(http, x);
     rill_exchange_write_log(x);
     rill_exchange_disarm(x);
     session->x = NULL;

@@ -7,6 +7,7 @@
 #include "rill/core/slab.h"
 #include "rill/http/date.h"
 #include "rill/http/exchange.h"
+#include "rill/http/http_stats.h"
 #include "rill/http/parser.h"
 #include "rill/http/router.h"
 #include "rill/http/server.h"
@@ -57,6 +58,7 @@ struct rill_exchange {
     struct rill_session *session;
     const char *base; /* the head: where it landed, or a copy in the arena once `detached` */
     struct rill_slice path;
+    uint64_t began_ns;   /* when its first byte was looked at, or the turn in which that was, began */
     uint64_t started_ns; /* 0: nobody wants to know */
 
     /* the response */
@@ -101,7 +103,8 @@ struct rill_http_server {
     struct rill_http_server_config config;
     struct rill_server *net;
     struct rill_line_writer *log;
-    char common_prefix[96]; /* the Server field with its CRLF */
+    struct rill_http_loop *loops[RILL_LOOP_MAX]; /* by rill_loop_index(); each set once, by its loop; atomic */
+    char common_prefix[96];                      /* the Server field with its CRLF */
     size_t common_prefix_length;
 };
 
@@ -116,6 +119,8 @@ struct rill_http_loop {
     struct rill_task dead_task, end_task;
     struct rill_line_channel *log;       /* NULL: no access log */
     struct rill_file_cache *file_caches; /* of this loop, one for each struct rill_files */
+    struct rill_loop_turn *turn;         /* the loop's */
+    struct rill_http_stats stats;        /* written by the loop, read by any */
     int64_t date_second;                 /* that `common` was rendered for */
     int64_t log_second;                  /* that `log_time` was rendered for */
     size_t common_length;

@@ -24,7 +24,8 @@ unsigned rill_server_port(const struct rill_server *server, unsigned i)
 
 const struct rill_net_stats *rill_server_net_stats(const struct rill_server *server, unsigned i)
 {
-    return server->loops[i].net ? &server->loops[i].net->stats : NULL;
+    bool prepared = rill_server_state(server) >= SERVER_RUNNING; /* all loops have reported */
+    return prepared && server->loops[i].net ? &server->loops[i].net->stats : NULL;
 }
 
 uint64_t rill_server_refused(const struct rill_server *server)
