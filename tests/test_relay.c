@@ -627,11 +627,11 @@ START_TEST(closing_one_ends_both)
 {
     static const enum rill_close_reason reasons[] = {RILL_CLOSE_LOCAL, RILL_CLOSE_STOPPED, RILL_CLOSE_EOF,
                                                      RILL_CLOSE_WRITE_TIMEOUT};
-    int side = _i / BACKENDS % 2;
-    enum moment moment = (enum moment)(_i / BACKENDS / 2);
+    int side = _i % 2;
+    enum moment moment = (enum moment)(_i / 2);
     enum rill_close_reason reason = reasons[((int)moment + side) % 4];
     use_backend(_i);
-    config.copy_only = (_i + (int)moment) % 2;
+    config.copy_only = (int)moment / 2 % 2;
     start(true);
     reach(moment, side);
     rill_conn_close(conns[side], reason);
@@ -751,7 +751,7 @@ START_TEST(the_loop_may_go_while_it_relays)
     use_backend(_i);
     config.copy_only = _i % 2;
     start(true);
-    reach((enum moment)(_i / BACKENDS), 0);
+    reach((enum moment)_i, 0);
     rill_loop_free(rig.loop);
     rig.loop = NULL;
     ck_assert_int_eq(ends, 1);
@@ -841,13 +841,13 @@ int main(void)
     tcase_add_test(all, pipes_are_used_when_there_are_some_again);
     tcase_add_loop_test(all, each_call_may_fail, 0, 5);
     tcase_add_loop_test(all, a_reset_of_one_side_resets_the_other, 0, 2 * MOMENTS * BACKENDS);
-    tcase_add_loop_test(all, closing_one_ends_both, 0, 2 * MOMENTS * BACKENDS);
+    tcase_add_loop_test(all, closing_one_ends_both, 0, 2 * MOMENTS);
     tcase_add_loop_test(all, no_bytes_are_left_for_the_next_relay, 0, 2 * BACKENDS);
     tcase_add_loop_test(all, finishing_one_ends_both, 0, 2 * BACKENDS);
     tcase_add_loop_test(all, idle_is_without_a_byte_either_way, 0, 2 * BACKENDS);
     tcase_add_loop_test(all, who_takes_nothing_ends_it, 0, 2 * BACKENDS);
     tcase_add_loop_test(all, the_end_of_one_may_be_the_end_of_another, 0, BACKENDS);
-    tcase_add_loop_test(all, the_loop_may_go_while_it_relays, 0, MOMENTS * BACKENDS);
+    tcase_add_loop_test(all, the_loop_may_go_while_it_relays, 0, MOMENTS);
     tcase_add_loop_test(all, draining_lets_it_end_by_itself, 0, 2);
     suite_add_tcase(suite, all);
     SRunner *runner = srunner_create(suite);
