@@ -8,8 +8,8 @@
 struct rill_address_counts;
 
 /* A table that lets each address have LIMIT at a time, fit for about MOST connections in all. An IPv6 network of 64
- * bits counts as one address: it is the least that a customer is given (RFC 6177), so who has one address there has them
- * all. NULL: no memory. */
+ * bits counts as one address: it is the least that a customer is given (RFC 6177), so who has one address there has
+ * them all. NULL: no memory. */
 struct rill_address_counts *rill_address_counts_new(unsigned limit, unsigned most);
 
 /* Counts one more for PEER; false, and nothing is counted, when it has as many as it may, which is logged once for
