@@ -62,7 +62,8 @@ def server_environment():
 class Server:
     """One running program. PORT is its first TCP port, ADDRESSES all that it listens on."""
 
-    def __init__(self, name, *args, nofile=None, stdout=None, listen=("127.0.0.1:0",), error_log=None):
+    def __init__(self, name, *args, nofile=None, stdout=None, listen=("127.0.0.1:0",), error_log=None,
+                 pass_fds=()):
         self.name = name
         self.stopped = False
         self.listen = list(listen)
@@ -81,7 +82,8 @@ class Server:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (nofile, nofile))
 
         self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stdout or subprocess.DEVNULL,
-                                        stderr=self.errors, env=server_environment(), preexec_fn=limits)
+                                        stderr=self.errors, env=server_environment(), preexec_fn=limits,
+                                        pass_fds=pass_fds)
         try:
             self.addresses = wait_until(self._listening, f"{self.command} to listen")
         except AssertionError as error:
