@@ -38,7 +38,7 @@ int rill_defer_accept_parse(const char *text, enum rill_defer_accept *defer);
 /* Accepts on FD, a non-blocking listening socket that the listener owns from here on, on LOOP. HANDLER is copied.
  * Returns NULL and sets *ERROR to a negative errno when that cannot be; FD is closed then. */
 struct rill_listener *rill_listener_new(struct rill_loop *loop, int fd, const struct rill_listener_handler *handler,
-                                        enum rill_defer_accept defer, int *error);
+                                        enum rill_defer_accept mode, int *error);
 
 /* Accepts what waits in the backlog already, then closes the socket, frees the listener and calls on_closed: nobody who
  * got through the handshake is turned away while there is room. Clients that the kernel holds back because they have

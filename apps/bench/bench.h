@@ -21,6 +21,8 @@
 enum { LATENCY_BITS = 10, LATENCY_VALUE_BITS = 32 };
 #define LATENCY_BUCKETS RILL_HISTOGRAM_BUCKETS(LATENCY_BITS, LATENCY_VALUE_BITS)
 
+enum { BENCH_MAX_THREADS = 255 };
+
 /* How a request can go wrong. Each is counted once, as the first of these that applies. */
 enum bench_error {
     BENCH_CONNECT,   /* no connection: refused, unreachable, no descriptors */
@@ -120,13 +122,13 @@ struct bench_request_options {
     size_t body_length;
     bool close;
 };
-int bench_plan_add_url(struct bench_plan *plan, const char *url, const struct bench_request_options *options,
+int bench_plan_add_url(struct bench_plan *plan, const char *text, const struct bench_request_options *options,
                        const char **wanted);
 
 /* A file of lines "[N*]METHOD URL-OR-PATH [BODY-FILE]". Writes to standard error what is wrong; 0 or -1. */
 int bench_plan_add_file(struct bench_plan *plan, const char *path, const struct bench_request_options *options);
 
-/* Settles the order of requests. 0 or -ENOMEM. */
+/* Settles the order of requests. 0, -EINVAL: there is none; or -ENOMEM. */
 int bench_plan_finish(struct bench_plan *plan);
 void bench_plan_free(struct bench_plan *plan);
 
@@ -213,6 +215,14 @@ struct bench_usage {
     uint64_t switches, peak_bytes;
 };
 int bench_usage_of(int pid, struct bench_usage *usage); /* 0 or a negative errno */
+
+/* COUNT whole numbers out of /proc/PID/stat, or of the thread's stat file at PATH: the fields behind the name, from the
+ * parent's id on (proc(5), fields 4 and up). 0 or a negative errno. */
+int bench_read_stat(const char *path, uint64_t *fields, unsigned count);
+enum { STAT_PARENT = 0, STAT_USER = 10, STAT_SYSTEM = 11, STAT_FIELDS = 12 };
+
+/* The number that the name of a /proc entry is; 0: none. */
+int bench_pid_of(const char *name);
 
 /* report.c, report_json.c */
 void bench_report_text(const struct bench_plan *plan, const struct bench_result *result);

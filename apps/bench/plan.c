@@ -240,6 +240,8 @@ int bench_plan_finish(struct bench_plan *plan)
     unsigned total = 0;
     for (unsigned i = 0; i < plan->request_count; i++)
         total += plan->requests[i].weight;
+    if (total == 0)
+        return -EINVAL;
     int64_t *credit = calloc(plan->request_count, sizeof *credit);
     plan->order = total <= MAX_ORDER ? calloc(total, sizeof *plan->order) : NULL;
     if (!credit || !plan->order) {

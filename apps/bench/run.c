@@ -19,7 +19,7 @@ struct run {
     const struct bench_plan *plan;
     const struct bench_run_options *options;
     struct rill_loop_group *group;
-    struct bench_thread **threads;
+    struct bench_thread *threads[BENCH_MAX_THREADS];
     uint64_t shown_requests; /* by the live line */
     const char *ended_early;
 };
@@ -248,22 +248,20 @@ int bench_run(const struct bench_plan *plan, const struct bench_run_options *opt
     signal(SIGPIPE, SIG_IGN);
     signal(SIGINT, on_interrupt);
     signal(SIGTERM, on_interrupt);
-    run.threads = calloc(plan->threads, sizeof *run.threads);
-    for (unsigned i = 0; run.threads && i < plan->threads && error == 0; i++) {
+    for (unsigned i = 0; i < plan->threads && error == 0; i++) {
         run.threads[i] = bench_thread_new(plan, i, rill_clock_ns() + i);
         error = run.threads[i] ? 0 : -ENOMEM;
     }
-    if (!run.threads || error < 0)
+    if (error < 0)
         fprintf(stderr, "rill-bench: there is no memory for %u connections\n", plan->connections);
     else if (!(run.group = rill_loop_group_start(&group, &error)))
         fprintf(stderr, "rill-bench: cannot start %u threads: %s\n", plan->threads, strerror(-error));
     else
         status = carry_out(&run, result);
     rill_loop_group_join(run.group);
-    for (unsigned i = 0; run.threads && i < plan->threads; i++)
+    for (unsigned i = 0; i < plan->threads; i++)
         bench_thread_free(run.threads[i]);
     rill_loop_group_stop(run.group);
-    free(run.threads);
     signal(SIGINT, SIG_DFL);
     signal(SIGTERM, SIG_DFL);
     return status;

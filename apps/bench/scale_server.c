@@ -62,29 +62,43 @@ static unsigned sockets_of(int pid, unsigned long *inodes)
         snprintf(path, sizeof path, "/proc/%d/fd/%.200s", pid, entry->d_name);
         ssize_t got = readlink(path, target, sizeof target - 1);
         target[got > 0 ? got : 0] = '\0';
-        if (sscanf(target, "socket:[%lu]", &inodes[count]) == 1)
-            count++;
+        if (strncmp(target, "socket:[", 8) == 0)
+            inodes[count++] = strtoul(target + 8, NULL, 10);
     }
     if (fds)
         closedir(fds);
     return count;
 }
 
+/* One line of /proc/net/tcp (proc(5)): number, local address, remote address, state, ... , inode the tenth. Returns the
+ * port that a listening socket has, 0 for others. */
+static unsigned listening_line(char *line, unsigned long *inode)
+{
+    char *words[10], *save = NULL;
+    for (unsigned i = 0; i < rill_array_length(words); i++) {
+        words[i] = strtok_r(i == 0 ? line : NULL, " ", &save);
+        if (!words[i])
+            return 0;
+    }
+    const char *colon = strrchr(words[1], ':');
+    if (!colon || strcmp(words[3], "0A") != 0)
+        return 0;
+    *inode = strtoul(words[9], NULL, 10);
+    return (unsigned)strtoul(colon + 1, NULL, 16);
+}
+
 /* The port that PID listens on; 0: none yet. */
 static unsigned listening_port(int pid)
 {
     static const char *const tables[] = {"/proc/net/tcp", "/proc/net/tcp6"};
-    unsigned long inodes[MAX_SOCKETS], inode;
-    unsigned count = sockets_of(pid, inodes), port, state, found = 0;
+    unsigned long inodes[MAX_SOCKETS], inode = 0;
+    unsigned count = sockets_of(pid, inodes), found = 0;
     for (unsigned t = 0; t < rill_array_length(tables) && found == 0; t++) {
         char line[512];
         FILE *table = fopen(tables[t], "r");
         while (table && found == 0 && fgets(line, sizeof line, table)) {
-            if (sscanf(line, " %*d: %*[0-9A-F]:%x %*[0-9A-F]:%*x %x %*x:%*x %*x:%*x %*x %*u %*u %lu", &port, &state,
-                       &inode) != 3 ||
-                state != 0x0a)
-                continue;
-            for (unsigned i = 0; i < count; i++)
+            unsigned port = listening_line(line, &inode);
+            for (unsigned i = 0; i < count && port; i++)
                 if (inodes[i] == inode)
                     found = port;
         }
@@ -94,7 +108,7 @@ static unsigned listening_port(int pid)
     return found;
 }
 
-static void run_command(char *const *words, const cpu_set_t *cpus)
+__attribute__((noreturn)) static void run_command(char *const *words, const cpu_set_t *cpus)
 {
     int nothing = open("/dev/null", O_RDWR);
     dup2(nothing, STDIN_FILENO);
@@ -116,7 +130,7 @@ int scale_server_start(struct scale_server *server, char *const *command, unsign
     words[count] = NULL;
     fflush(NULL);
     server->port = 0;
-    server->pid = fork();
+    server->pid = words[0] ? fork() : -1;
     if (server->pid == 0)
         run_command(words, cpus);
     for (unsigned waited = 0; server->pid > 0 && waited < START_MS && server->port == 0; waited += 10) {
@@ -164,20 +178,14 @@ static int busiest_first(const void *a, const void *b)
 
 static unsigned add_threads(int pid, uint64_t *ticks, unsigned count, unsigned most)
 {
-    char path[300], text[1024];
+    char path[300];
+    uint64_t fields[STAT_FIELDS];
     snprintf(path, sizeof path, "/proc/%d/task", pid);
     DIR *tasks = opendir(path);
     for (const struct dirent *entry; tasks && count < most && (entry = readdir(tasks));) {
-        unsigned long long user, system;
         snprintf(path, sizeof path, "/proc/%d/task/%.200s/stat", pid, entry->d_name);
-        FILE *file = entry->d_name[0] == '.' ? NULL : fopen(path, "r");
-        if (!file)
-            continue;
-        text[fread(text, 1, sizeof text - 1, file)] = '\0';
-        fclose(file);
-        const char *after = strrchr(text, ')');
-        if (after && sscanf(after + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user, &system) == 2)
-            ticks[count++] = user + system;
+        if (bench_pid_of(entry->d_name) && bench_read_stat(path, fields, STAT_FIELDS) == 0)
+            ticks[count++] = fields[STAT_USER] + fields[STAT_SYSTEM];
     }
     if (tasks)
         closedir(tasks);
@@ -189,16 +197,11 @@ unsigned scale_server_threads(int pid, uint64_t *ticks, unsigned most)
     unsigned count = add_threads(pid, ticks, 0, most);
     DIR *all = opendir("/proc");
     for (const struct dirent *entry; all && (entry = readdir(all));) {
-        char path[64], text[512];
-        int other = atoi(entry->d_name), parent = 0;
+        char path[64];
+        uint64_t parent;
+        int other = bench_pid_of(entry->d_name);
         snprintf(path, sizeof path, "/proc/%d/stat", other);
-        FILE *file = other > 0 && other != pid ? fopen(path, "r") : NULL;
-        if (!file)
-            continue;
-        text[fread(text, 1, sizeof text - 1, file)] = '\0';
-        fclose(file);
-        const char *after = strrchr(text, ')');
-        if (after && sscanf(after + 1, " %*c %d", &parent) == 1 && parent == pid)
+        if (other > 0 && other != pid && bench_read_stat(path, &parent, 1) == 0 && parent == (uint64_t)pid)
             count = add_threads(other, ticks, count, most);
     }
     if (all)

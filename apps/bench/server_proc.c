@@ -21,25 +21,40 @@ static uint64_t status_field(const char *path, const char *name)
     return value;
 }
 
-/* The fields of /proc/PID/stat behind the name, which may hold anything: parent, user and system time in ticks. */
-static int read_stat(int pid, int *parent, uint64_t *user, uint64_t *system)
+int bench_pid_of(const char *name)
 {
-    char path[64], text[1024];
-    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    char *end;
+    long pid = strtol(name, &end, 10);
+    return end != name && *end == '\0' && pid > 0 && pid <= INT32_MAX ? (int)pid : 0;
+}
+
+int bench_read_stat(const char *path, uint64_t *fields, unsigned count)
+{
+    char text[1024];
     FILE *file = fopen(path, "r");
     if (!file)
         return -errno;
-    size_t got = fread(text, 1, sizeof text - 1, file);
+    text[fread(text, 1, sizeof text - 1, file)] = '\0';
     fclose(file);
-    text[got] = '\0';
-    const char *after = strrchr(text, ')');
-    unsigned long long utime, stime;
-    if (!after ||
-        sscanf(after + 1, " %*c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", parent, &utime, &stime) != 3)
+    char *at = strrchr(text, ')'); /* the name may hold anything, brackets too */
+    if (!at || strlen(at) < 4)
         return -EIO;
-    *user = utime;
-    *system = stime;
+    at += 3; /* the state */
+    for (unsigned i = 0; i < count; i++) {
+        char *end;
+        fields[i] = (uint64_t)strtoll(at, &end, 10);
+        if (end == at)
+            return -EIO;
+        at = end;
+    }
     return 0;
+}
+
+static int read_process(int pid, uint64_t fields[STAT_FIELDS])
+{
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    return bench_read_stat(path, fields, STAT_FIELDS);
 }
 
 static void add_switches(int pid, struct bench_usage *usage)
@@ -61,30 +76,29 @@ static void add_switches(int pid, struct bench_usage *usage)
     usage->peak_bytes += status_field(path, "VmHWM:") * 1024;
 }
 
-static void add_process(int pid, uint64_t user, uint64_t system, struct bench_usage *usage)
+static void add_process(int pid, const uint64_t fields[STAT_FIELDS], struct bench_usage *usage)
 {
     double ticks = (double)sysconf(_SC_CLK_TCK);
-    usage->user_s += (double)user / ticks;
-    usage->system_s += (double)system / ticks;
+    usage->user_s += (double)fields[STAT_USER] / ticks;
+    usage->system_s += (double)fields[STAT_SYSTEM] / ticks;
     add_switches(pid, usage);
 }
 
 int bench_usage_of(int pid, struct bench_usage *usage)
 {
-    int parent;
-    uint64_t user, system;
+    uint64_t fields[STAT_FIELDS] = {0};
     *usage = (struct bench_usage){0};
-    int error = read_stat(pid, &parent, &user, &system);
+    int error = read_process(pid, fields);
     if (error < 0)
         return error;
-    add_process(pid, user, system, usage);
+    add_process(pid, fields, usage);
     DIR *all = opendir("/proc");
     if (!all)
         return -errno;
     for (const struct dirent *entry; (entry = readdir(all));) {
-        int other = atoi(entry->d_name);
-        if (other > 0 && other != pid && read_stat(other, &parent, &user, &system) == 0 && parent == pid)
-            add_process(other, user, system, usage);
+        int other = bench_pid_of(entry->d_name);
+        if (other > 0 && other != pid && read_process(other, fields) == 0 && fields[STAT_PARENT] == (uint64_t)pid)
+            add_process(other, fields, usage);
     }
     closedir(all);
     return 0;

@@ -55,13 +55,17 @@ struct bench_thread {
 static void read_times(struct cpu_times *times)
 {
     struct timespec ts;
-    unsigned long long ran, waited;
+    char text[128] = "";
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
     times->ran_ns = (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-    FILE *file = fopen("/proc/thread-self/schedstat", "r");
-    times->waited_ns = file && fscanf(file, "%llu %llu", &ran, &waited) == 2 ? waited : 0;
-    if (file)
-        fclose(file);
+    times->waited_ns = 0;
+    FILE *file = fopen("/proc/thread-self/schedstat", "r"); /* time run, time waited, ... */
+    if (!file)
+        return;
+    const char *space = fgets(text, sizeof text, file) ? strchr(text, ' ') : NULL;
+    if (space)
+        times->waited_ns = strtoull(space, NULL, 10);
+    fclose(file);
 }
 
 static void add(uint64_t *counter, uint64_t count)
