@@ -34,14 +34,13 @@ static const struct rule {
 /* Takes the next word off TEXT; false when there is none. */
 static bool next_word(struct rill_slice *text, struct rill_slice *word)
 {
-    const char *p = text->bytes, *end = p + text->length;
+    const char *p = text->bytes, *end = p + text->length, *space;
     while (p < end && *p == ' ')
         p++;
     word->bytes = p;
-    while (p < end && *p != ' ')
-        p++;
-    word->length = (size_t)(p - word->bytes);
-    *text = (struct rill_slice){p, (size_t)(end - p)};
+    space = p < end ? memchr(p, ' ', (size_t)(end - p)) : NULL;
+    word->length = (size_t)((space ? space : end) - p);
+    *text = (struct rill_slice){p + word->length, (size_t)(end - p) - word->length};
     return word->length > 0;
 }
 
@@ -99,6 +98,8 @@ static const char *parse_get(struct rill_slice rest, struct rill_command *comman
             return bad_exptime;
     }
     command->key = rest;
+    if (rest.length <= RILL_ITEM_KEY_MAX) /* no key in it can be too long */
+        return next_word(&rest, &word) || command->verb >= RILL_VERB_GAT ? NULL : no_such_command;
     int found = rill_command_next_key(&rest, &word);
     if (found == 0 && command->verb <= RILL_VERB_GETS)
         return no_such_command;
