@@ -1,4 +1,5 @@
-"""One load on several servers: wrk against each in turn, round after round, and what came of it."""
+"""One load on several servers: wrk or rill-bench against each in turn, round after round, and what came of it."""
+import json
 import os
 import re
 from dataclasses import dataclass
@@ -45,9 +46,27 @@ class Round:
 class Bench:
     """Where and for how long to measure."""
 
-    def __init__(self, scratch, server_cpus, load_cpus, rounds, duration_s, say):
+    def __init__(self, scratch, server_cpus, load_cpus, rounds, duration_s, say, rill_bench=None):
+        """RILL_BENCH: where that is, to generate the load instead of wrk."""
         self.scratch, self.server_cpus, self.load_cpus = scratch, server_cpus, load_cpus
-        self.rounds, self.duration_s, self.say = rounds, duration_s, say
+        self.rounds, self.duration_s, self.say, self.rill_bench = rounds, duration_s, say, rill_bench
+
+    def generate(self, url, shape, duration_s):
+        """What one run of the generator saw: requests, bytes, duration_us, p50_us, p99_us, errors."""
+        return (self.rill if self.rill_bench else self.wrk)(url, shape, duration_s)
+
+    def rill(self, url, shape, duration_s):
+        argv = [str(self.rill_bench), "--json", "--quiet", "--threads", str(shape.wrk_threads), "--connections",
+                str(shape.connections), "--pipeline", str(shape.pipeline), "--duration", f"{duration_s}s", "--warmup",
+                "1ms"]  # fmt: skip
+        argv += ["--new-connection"] if shape.close else []
+        status, text = proc.output_of(argv + [url], duration_s + 30, self.load_cpus)
+        if status != 0:
+            raise ServerError(f"rill-bench failed: {text.strip().splitlines()[-1] if text.strip() else status}")
+        got = json.loads(text)
+        return {"requests": got["requests"], "bytes": round(got["bytes_per_second"] * got["elapsed_s"]),
+                "duration_us": got["elapsed_s"] * 1e6, "p50_us": got["latency_us"]["p50"],
+                "p99_us": got["latency_us"]["p99"], "errors": got["errors"]["total"]}  # fmt: skip
 
     def wrk(self, url, shape, duration_s):
         argv = ["wrk", "-t", str(shape.wrk_threads), "-c", str(shape.connections), "-d", f"{duration_s}s",
@@ -63,9 +82,9 @@ class Bench:
 
     def one_round(self, contender, shape, server_cpus, duration_s):
         with Running(contender, self.scratch, server_cpus, header=CLOSE if shape.close else None) as server:
-            self.wrk(server.url, shape, 1)
+            self.generate(server.url, shape, 1)
             before = proc.cpu_sample(server.pid, server_cpus)
-            got = self.wrk(server.url, shape, duration_s)
+            got = self.generate(server.url, shape, duration_s)
             use = proc.cpu_use(before, proc.cpu_sample(server.pid, server_cpus), len(server_cpus))
             memory = proc.pss_bytes(server.pid)
         requests = got["requests"]
