@@ -11,12 +11,17 @@ static inline struct rill_item **bucket_of(const struct rill_table *table, uint3
     return &table->buckets[wide < table->half + table->split ? wide : hash & (table->half - 1)];
 }
 
+static size_t map_bytes(uint32_t max_buckets)
+{
+    return max_buckets * sizeof(struct rill_item *);
+}
+
 int rill_table_init(struct rill_table *table, uint64_t items)
 {
     uint32_t max_buckets = MIN_BUCKETS;
     while (max_buckets < items && max_buckets < MAX_BUCKETS)
         max_buckets *= 2;
-    void *map = rill_sys_mmap(NULL, (size_t)max_buckets * sizeof *table->buckets, PROT_READ | PROT_WRITE,
+    void *map = rill_sys_mmap(NULL, map_bytes(max_buckets), PROT_READ | PROT_WRITE,
                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (map == MAP_FAILED)
         return -ENOMEM;
@@ -27,7 +32,7 @@ int rill_table_init(struct rill_table *table, uint64_t items)
 void rill_table_destroy(struct rill_table *table)
 {
     if (table->buckets)
-        rill_sys_munmap(table->buckets, (size_t)table->max_buckets * sizeof *table->buckets);
+        rill_sys_munmap(table->buckets, map_bytes(table->max_buckets));
     table->buckets = NULL;
 }
 
