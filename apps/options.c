@@ -2,6 +2,7 @@
 #include "options.h"
 #include "rill/core/log.h"
 #include "rill/core/units.h"
+#include "rill/http/admin.h"
 #include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -48,6 +49,12 @@ static int parse_defer_accept(void *target, const char *text, const char **wante
 {
     *wanted = "on, off or auto is wanted";
     return rill_defer_accept_parse(text, target);
+}
+
+static int parse_admin(void *target, const char *text, const char **wanted)
+{
+    char *address = target;
+    return rill_admin_address(text, address, RILL_APP_ADMIN_BYTES, wanted);
 }
 
 static int parse_log_level(void *target, const char *text, const char **wanted)
@@ -114,6 +121,8 @@ static const struct rill_option server_options[] = {
      AT(server.drain_timeout_ms), .min = 1},
     {"--max-connections", "N", "accepting pauses at so many (the limit of open files)", RILL_OPTION_COUNT,
      AT(server.max_connections), .min = 1, .max = 1 << 20},
+    {"--admin", "ADDR", "show metrics, health and a page with them there: [HOST:]PORT; HOST 127.0.0.1 (off)",
+     RILL_OPTION_CUSTOM, AT(admin), .parse = parse_admin},
     {"--max-per-address", "N", "connections from one client address; more are refused (no limit)", RILL_OPTION_COUNT,
      AT(server.max_connections_per_address), .min = 1, .max = 1 << 20},
 };
@@ -293,33 +302,4 @@ int rill_app_parse(struct rill_app *app, int argc, char **argv)
         return 1;
     }
     return -1;
-}
-
-static void reopen_log(struct rill_server *server, void *arg)
-{
-    (void)server;
-    (void)arg;
-    int error = rill_log_reopen();
-    if (error < 0)
-        rill_log_error("cannot open the error log again: %s; the old file goes on being used", strerror(-error));
-    else
-        rill_log_info("logs reopened");
-}
-
-int rill_app_serve(struct rill_app *app)
-{
-    if (!app->server.on_reload)
-        app->server.on_reload = reopen_log;
-    if (!app->server.workers)
-        app->server.workers = 4;
-    if (!app->server.write_timeout_ms)
-        app->server.write_timeout_ms = 30000;
-    return rill_server_main(&app->server);
-}
-
-int rill_app_server_main(struct rill_app *app, int argc, char **argv)
-{
-    app->kind = RILL_APP_SERVER;
-    int status = rill_app_parse(app, argc, argv);
-    return status >= 0 ? status : rill_app_serve(app);
 }

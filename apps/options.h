@@ -33,6 +33,8 @@ enum rill_app_kind {
     RILL_APP_TOOL,   /* serves nothing: those on messages, and help */
 };
 
+#define RILL_APP_ADMIN_BYTES 160
+
 /* One program. Set the first group; the second is filled in from the command line, over what was set there before. */
 struct rill_app {
     const char *name;                  /* "rill-hello" */
@@ -47,6 +49,7 @@ struct rill_app {
     struct rill_http_server_config http; /* HTTP's; its `net` is set from `server` when the program serves */
     const char *operand_value;           /* NULL: not given */
     const char *error_log;
+    char admin[RILL_APP_ADMIN_BYTES]; /* --admin, as rill_listen_parse() reads it; "": off */
 };
 
 /* Reads the command line into APP. Returns -1 when the program is to go on, or else its exit status: 0 after --help and

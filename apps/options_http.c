@@ -1,13 +1,7 @@
-/* options_http.c - what only programs that serve HTTP need of options.h: the others are linked without HTTP. */
+/* options_http.c - the whole of a main() for HTTP. */
 #include "options.h"
 #include <errno.h>
 #include <stdio.h>
-
-int rill_app_serve_http(struct rill_app *app)
-{
-    app->http.net = app->server;
-    return rill_http_server_main(&app->http);
-}
 
 int rill_app_main(struct rill_app *app, const struct rill_route *routes, int argc, char **argv)
 {

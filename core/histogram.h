@@ -44,17 +44,24 @@ static inline unsigned rill_histogram_index(unsigned precision_bits, uint64_t va
 uint64_t rill_histogram_low(const struct rill_histogram *histogram, unsigned index);
 uint64_t rill_histogram_high(const struct rill_histogram *histogram, unsigned index);
 
+/* Counts VALUE, TIMES times, in the bucket INDEX, which is its own or the last. */
+static inline void rill_histogram_record_at(struct rill_histogram *histogram, unsigned index, uint64_t value,
+                                            uint64_t times)
+{
+    __atomic_store_n(&histogram->counts[index], histogram->counts[index] + times, __ATOMIC_RELAXED);
+    __atomic_store_n(&histogram->total, histogram->total + times, __ATOMIC_RELAXED);
+    __atomic_store_n(&histogram->sum, histogram->sum + value * times, __ATOMIC_RELAXED);
+    if (value > histogram->max)
+        __atomic_store_n(&histogram->max, value, __ATOMIC_RELAXED);
+}
+
 /* Counts VALUE, TIMES times. */
 static inline void rill_histogram_record_n(struct rill_histogram *histogram, uint64_t value, uint64_t times)
 {
     unsigned index = rill_histogram_index(histogram->precision_bits, value);
     if (RILL_UNLIKELY(index >= histogram->bucket_count))
         index = histogram->bucket_count - 1;
-    __atomic_store_n(&histogram->counts[index], histogram->counts[index] + times, __ATOMIC_RELAXED);
-    __atomic_store_n(&histogram->total, histogram->total + times, __ATOMIC_RELAXED);
-    __atomic_store_n(&histogram->sum, histogram->sum + value * times, __ATOMIC_RELAXED);
-    if (value > histogram->max)
-        __atomic_store_n(&histogram->max, value, __ATOMIC_RELAXED);
+    rill_histogram_record_at(histogram, index, value, times);
 }
 
 static inline void rill_histogram_record(struct rill_histogram *histogram, uint64_t value)

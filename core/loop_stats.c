@@ -36,15 +36,18 @@ void rill_loop_note_event(struct rill_loop *loop)
 void rill_loop_note_turn(struct rill_loop *loop)
 {
     struct rill_loop_stats *stats = &loop->stats;
-    uint64_t took_ns = rill_sys_monotonic_ns() - loop->turn.began_ns;
+    uint64_t took_ns = rill_sys_monotonic_ns() - loop->turn.began_ns, took_us = took_ns / 1000;
+    unsigned index = rill_histogram_index(RILL_LOOP_STAT_BITS, took_us);
+    if (RILL_UNLIKELY(index >= RILL_LOOP_TIME_BUCKETS))
+        index = RILL_LOOP_TIME_BUCKETS - 1;
     rill_stat_add(&stats->turns, 1);
     rill_stat_add(&stats->events, loop->turn_events);
     rill_stat_add(&stats->busy_ns, took_ns);
     rill_histogram_record(&stats->events_a_turn, loop->turn_events);
-    rill_histogram_record(&stats->turn_us, took_ns / 1000);
+    rill_histogram_record_at(&stats->turn_us, index, took_us, 1);
     rill_stat_set(&stats->timers, rill_wheel_count(&loop->wheel));
     if (loop->turn.within > 0 && loop->turn.within_us != NULL)
-        rill_histogram_record_n(loop->turn.within_us, took_ns / 1000, loop->turn.within);
+        rill_histogram_record_at(loop->turn.within_us, index, took_us, loop->turn.within);
     loop->turn.within = loop->turn.began_ns = 0;
     loop->turn_events = 0;
 }

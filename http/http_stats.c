@@ -10,11 +10,19 @@ const struct rill_http_stats *rill_http_server_stats(const struct rill_http_serv
     return http ? &http->stats : NULL;
 }
 
+uint64_t rill_http_stats_ended(const struct rill_http_stats *stats, unsigned class_digit)
+{
+    uint64_t ended = 0;
+    for (unsigned i = class_digit * 100; i < class_digit * 100 + 100; i++)
+        ended += rill_stat_read(&stats->ended[i]);
+    return ended;
+}
+
 uint64_t rill_http_stats_in_flight(const struct rill_http_stats *stats)
 {
     uint64_t ended = 0;
-    for (unsigned i = 0; i < rill_array_length(stats->ended); i++)
-        ended += rill_stat_read(&stats->ended[i]);
+    for (unsigned i = 0; i < RILL_HTTP_STATUSES / 100; i++)
+        ended += rill_http_stats_ended(stats, i);
     uint64_t begun = rill_stat_read(&stats->begun);
     return begun > ended ? begun - ended : 0; /* they were not read at one moment */
 }

@@ -67,8 +67,8 @@ void rill_exchange_disarm(struct rill_exchange *x)
 static inline void count(struct rill_http_loop *http, const struct rill_exchange *x)
 {
     struct rill_http_stats *stats = &http->stats;
-    rill_stat_add(&stats->ended[x->status / 100], 1);
-    if (RILL_LIKELY(x->began_ns == http->turn->began_ns && x->status != 0))
+    rill_stat_add(&stats->ended[x->status], 1);
+    if (RILL_LIKELY(x->began_ns == http->turn->began_ns))
         http->turn->within++;
     else if (x->status != 0)
         rill_histogram_record(&stats->took_us, (rill_clock_ns() - x->began_ns) / 1000);
@@ -94,6 +94,13 @@ void rill_exchange_release(struct rill_exchange *x)
     }
     rill_arena_free(&x->arena);
     rill_sys_free(x);
+}
+
+void rill_exchange_drop(struct rill_exchange *x)
+{
+    if (x->status == 0)
+        x->began_ns = UINT64_MAX; /* which no turn did */
+    rill_exchange_release(x);
 }
 
 void rill_session_free_leases(struct rill_http_loop *http)

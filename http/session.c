@@ -96,7 +96,7 @@ static void conclude(struct rill_exchange *x)
         /* What was written still leaves, and the responses before it with it; that it is not whole shows in its
          * framing. Where the end of the connection is the end of the body, nothing that may be done here would show it.
          */
-        rill_exchange_release(x);
+        rill_exchange_drop(x);
         close_session(session, true);
         return;
     }
@@ -415,7 +415,7 @@ static void on_eof(struct rill_conn *conn)
         /* fallthrough */
     case RILL_SESSION_HEAD:
     case RILL_SESSION_DISCARD:
-        rill_exchange_release(session->x);
+        rill_exchange_drop(session->x);
         close_session(session, false); /* what was answered before still leaves */
         break;
     case RILL_SESSION_CLOSING:
@@ -481,7 +481,7 @@ static void on_timeout(struct rill_conn *conn)
         break;
     case RILL_SESSION_DISCARD:
         if (!body_keeps_its_rate(session)) {
-            rill_exchange_release(session->x);
+            rill_exchange_drop(session->x);
             close_session(session, true);
         }
         return;
@@ -529,7 +529,7 @@ void rill_session_free_dead(struct rill_task *task)
     while ((x = http->dead_exchanges)) {
         struct rill_session *session = x->session;
         http->dead_exchanges = x->next_free;
-        rill_exchange_release(x);
+        rill_exchange_drop(x);
         rill_slab_free(&http->sessions, session->slot);
     }
 }

@@ -182,6 +182,9 @@ struct rill_exchange *rill_exchange_lease(struct rill_session *session);
 /* Ends X: its log line, its timers, its clean-up handlers, its lease. */
 void rill_exchange_release(struct rill_exchange *x);
 
+/* The same for one that may have got no answer: then it does not count among those whose time is taken. */
+void rill_exchange_drop(struct rill_exchange *x);
+
 /* The two first of these alone; a second time they do nothing. */
 void rill_exchange_write_log(struct rill_exchange *x);
 void rill_exchange_disarm(struct rill_exchange *x);
