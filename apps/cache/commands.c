@@ -1,11 +1,11 @@
 /* commands.c - what each command does, and what it replies. */
-#include "rill/core/log.h"
 #include "rill/core/number.h"
 #include "session.h"
 
 enum {
     RELATIVE_SECONDS = 60 * 60 * 24 * 30, /* an exptime beyond is a date */
     COPIED_BYTES = 4096,                  /* values up to this are copied; longer ones are sent from where they are */
+    VERBOSE = 2,                          /* the verbosity from which on everything is logged */
     HEAD_BYTES = 6 + RILL_ITEM_KEY_MAX + 3 * (1 + RILL_DECIMAL_MAX) + 2, /* "VALUE key flags bytes cas\r\n" */
 };
 _Static_assert(HEAD_BYTES + COPIED_BYTES + 2 <= RILL_CONN_RESERVE_MAX, "a copied value fits into one reservation");
@@ -217,12 +217,13 @@ static bool run_flush(struct rill_cache_session *session)
     return rill_cache_reply(session, "OK\r\n");
 }
 
+/* Clients can have more said, not less than whoever started the server wants to hear. */
 static bool run_verbosity(struct rill_cache_session *session)
 {
-    static const enum rill_log_level levels[] = {RILL_LOG_WARN, RILL_LOG_INFO, RILL_LOG_DEBUG};
-    uint64_t level = session->command.number;
-    rill_log_set_level(levels[level < 2 ? level : 2]);
-    __atomic_store_n(&session->cache->verbosity, (uint32_t)level, __ATOMIC_RELAXED);
+    struct rill_cache *cache = session->cache;
+    uint32_t level = (uint32_t)session->command.number;
+    rill_log_set_level(level >= VERBOSE ? RILL_LOG_DEBUG : cache->log_level);
+    __atomic_store_n(&cache->verbosity, level, __ATOMIC_RELAXED);
     return rill_cache_reply(session, "OK\r\n");
 }
 

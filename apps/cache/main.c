@@ -28,6 +28,8 @@ int main(int argc, char **argv)
         return status;
     cache.threads = config.threads = app.server.threads > 0 ? (unsigned)app.server.threads : 1;
     cache.started_ns = rill_clock_ns();
+    while (!rill_log_enabled(cache.log_level) && cache.log_level < RILL_LOG_OFF)
+        cache.log_level++;
     if (rill_sys_getrandom(&config.seed, sizeof config.seed, 0) < 0)
         config.seed = cache.started_ns;
     cache.store = rill_store_new(&config, &error);

@@ -3,6 +3,7 @@
 #define RILL_APPS_CACHE_SESSION_H
 
 #include "protocol.h"
+#include "rill/core/log.h"
 #include "rill/net/conn.h"
 #include "store.h"
 
@@ -43,6 +44,7 @@ struct rill_cache {
     const char *version;
     uint64_t started_ns;                            /* of rill_clock_ns() */
     unsigned threads;                               /* that serve */
+    enum rill_log_level log_level;                  /* that the server was started with */
     uint32_t verbosity;                             /* what a client set last; atomic */
     struct rill_cache_counts counts[RILL_LOOP_MAX]; /* by rill_loop_index(); zero at first */
 };
