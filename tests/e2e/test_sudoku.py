@@ -214,6 +214,21 @@ class Stopping(SudokuTest):
                 server.wait_exit()
                 server.stop()
 
+    def test_every_line_that_came_is_answered(self):
+        """Those that wait for their turn, because they have no ID, too."""
+        for mode in MODES:
+            server = self.sudoku("--solve", mode, "--threads", 1, "--workers", 1, "--max-guesses", 2000)
+            client = Solver(self, server)
+            client.send(*[ENDLESS] * 30)
+            answers = client.read()
+            server.signal(signal.SIGTERM)
+            answers += client.read(29)
+            self.assertEqual(set(answers) - {"TooHard", "ServerTooBusy"}, set())
+            self.assertEqual(answers, sorted(answers, reverse=True))  # refused from some line on
+            self.assertTrue(client.at_end())
+            server.wait_exit()
+            server.stop()
+
     def test_what_comes_meanwhile_is_refused(self):
         server = self.sudoku("--solve", "pool", "--threads", 1, "--workers", 2, "--max-guesses", 4000000000)
         client = Solver(self, server)
