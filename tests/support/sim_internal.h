@@ -1,0 +1,76 @@
+/* sim_internal.h - what the files of the simulation share. */
+#ifndef RILL_TESTS_SUPPORT_SIM_INTERNAL_H
+#define RILL_TESTS_SUPPORT_SIM_INTERNAL_H
+
+#include "random.h"
+#include "sim.h"
+#include <event2/event.h>
+#include <event2/event_struct.h>
+
+enum { SIM_FD_BASE = 10000, SIM_FD_MAX = 256, SIM_WATCHES = 2, SIM_LOOPS = 8, SIM_PEERS = 32, SIM_JOBS = 256 };
+
+enum sim_fd_kind { SIM_FD_FREE, SIM_FD_NEW, SIM_FD_LISTENING, SIM_FD_STREAM, SIM_FD_EVENT, SIM_FD_TIMER };
+
+/* A descriptor. */
+struct sim_fd {
+    enum sim_fd_kind kind;
+    bool edge;     /* something has happened since it was reported last */
+    bool fired;    /* TIMER */
+    uint16_t port; /* LISTENING */
+    uint64_t count, expires_ns;
+    struct sim_socket *socket;           /* STREAM */
+    struct sim_peer *backlog[SIM_PEERS]; /* LISTENING */
+    unsigned backlog_count;
+    struct event *watches[SIM_WATCHES];
+};
+
+/* The server's socket of a connection, and what is on its way to the client. */
+struct sim_socket {
+    struct sim_peer *peer;
+    int fd; /* -1: closed */
+    char *rx;
+    size_t rx_length, rx_capacity;
+    char *tx;
+    size_t tx_length, tx_capacity;
+    bool rx_end, tx_end; /* the streams' ends */
+    bool error, dead;    /* a reset that was not told yet; there was one */
+    bool no_space;       /* the server waits for room */
+    bool reset_on_close;
+};
+
+struct sim {
+    struct test_random random;
+    struct sim_world world;
+    uint64_t seed, now_ns, hash;
+    unsigned steps, idle_turns;
+    struct sim_fd fds[SIM_FD_MAX];
+    int fd_top; /* no descriptor is open from here on */
+    struct rill_loop *main, *other;
+    struct event_base *main_base;
+    struct rill_loop *loops[SIM_LOOPS];
+    unsigned loop_count;
+    struct sim_peer *peers[SIM_PEERS];
+    unsigned peer_count;
+    bool ending;
+};
+
+extern struct sim sim;
+
+struct sim_fd *sim_fd_of(int fd, enum sim_fd_kind kind, const char *call);
+
+/* sim_net.c: what could happen next to peers, and makes one of these happen. */
+unsigned sim_net_choices(void);
+void sim_net_choose(unsigned choice);
+uint64_t sim_net_next_ms(void);
+void sim_net_free(void);
+bool sim_can_write(struct sim_socket *socket);
+
+/* sim_reactor.c */
+bool sim_loop_is_awake(struct rill_loop *loop);
+
+/* sim_threads.c */
+unsigned sim_jobs_running(void);
+void sim_job_end(unsigned i);
+void sim_jobs_reset(void);
+
+#endif
