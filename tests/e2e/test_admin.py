@@ -363,3 +363,56 @@ class Page(AdminTest):
         self.browser.key("p")
         wait_until(lambda: self.browser.run("return plots[0].history.length") > before + 1, "it to go on")
         self.assertEqual(self.browser.console(), [])
+
+
+class Top(AdminTest):
+    threaded = True
+
+    def top(self, *args):
+        return subprocess.run([program("rill-top"), *map(str, args)], capture_output=True, text=True, timeout=60,
+                              env=server_environment(), check=False)
+
+    def test_a_line_each_reactor(self):
+        server = self.start_with_admin("rill-hello", "--threads", 2)
+        load = Load(server, 4)
+        self.addCleanup(load.stop)
+        wait_until(lambda: self.metrics(server).total("rill_http_requests_total") > 50, "some requests")
+        for url in (server.admin, f"127.0.0.1:{server.admin}", f"http://localhost:{server.admin}/"):
+            done = self.top("--once", "--interval", "300ms", url)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            lines = done.stdout.splitlines()
+            self.assertEqual(len(lines), 4, done.stdout)
+            self.assertRegex(lines[0], r"^running   memory \S+B   descriptors \d+   pool: \d+ waiting, \d+ running$")
+            columns = re.split(r"(?<!turn) +", lines[1])
+            for i in (0, 1):
+                row = dict(zip(columns, lines[2 + i].split()))
+                self.assertEqual(row["reactor"], f"reactor-{i}")
+                self.assertGreater(int(row["dealt"]), 0)
+                self.assertGreater(float(row["req/s"].rstrip("k")), 0)
+                self.assertRegex(row["p99"], r"^\d+(us|ms)$")
+        load.stop()
+
+    def test_a_server_without_http_and_one_that_drains(self):
+        server = self.start_with_admin("rill-echo", "--threads", 0, "--drain-timeout", "60s")
+        done = self.top("--once", "--interval", "50ms", server.admin)
+        self.assertRegex(done.stdout, r"(?m)^main +0 +0 +- +- +0 +0 +- +- +- +- +0%$")
+        hello = self.start_with_admin("rill-hello", "--threads", 1, "--drain-timeout", "60s")
+        with hello.connect() as client:
+            client.send(b"GET /sleep/60000 HTTP/1.1\r\nHost: a\r\n\r\n")
+            wait_until(lambda: self.metrics(hello).total("rill_http_requests_in_flight") == 1, "it to be in flight")
+            hello.signal(signal.SIGTERM)
+            wait_until(lambda: self.ask(hello, "/health").status == 503, "the server to drain")
+            self.assertTrue(self.top("--once", "--interval", "50ms", hello.admin).stdout.startswith("DRAINING "))
+            hello.signal(signal.SIGTERM)
+            hello.wait_exit()
+
+    def test_who_does_not_answer(self):
+        server = self.hello("--threads", 1)
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            free = probe.getsockname()[1]
+        for url, said in ((server.port, "does not answer /metrics"), (free, "[Cc]onnection refused")):
+            done = self.top("--once", url)
+            self.assertEqual((done.returncode, done.stdout), (1, ""))
+            self.assertRegex(done.stderr, said)
+        for words in (["--once"], ["https://localhost/"], ["ftp://x"], [""]):
+            self.assertEqual(self.top(*words).returncode, 2)
