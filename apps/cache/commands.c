@@ -82,22 +82,20 @@ static void release_item(void *item)
     rill_item_release(item);
 }
 
-/* Sends ITEM and releases it, as soon as it has left when it is long. */
+/* Sends ITEM and releases it, when it has left if it is long. */
 static bool send_item(struct rill_cache_session *session, struct rill_item *item)
 {
     struct rill_conn *conn = session->conn;
-    struct rill_buf *rest = NULL;
-    size_t length = (size_t)item->length + 2;
+    bool with_cas = session->command.verb == RILL_VERB_GETS || session->command.verb == RILL_VERB_GATS;
     bool copied = item->length <= COPIED_BYTES;
+    size_t length = (size_t)item->length + 2;
     char *room = rill_conn_reserve(conn, HEAD_BYTES + (copied ? length : 0));
     if (!room) {
         rill_item_release(item);
         return false;
     }
-    rill_cache_count(session->counts, RILL_COUNT_BYTES_WRITTEN, length);
-    bool with_cas = session->command.verb == RILL_VERB_GETS || session->command.verb == RILL_VERB_GATS;
     char *end = write_head(room, item, with_cas);
-    rill_cache_count(session->counts, RILL_COUNT_BYTES_WRITTEN, (size_t)(end - room));
+    rill_cache_count(session->counts, RILL_COUNT_BYTES_WRITTEN, (size_t)(end - room) + length);
     if (copied) {
         memcpy(end, rill_item_value(item), length);
         rill_conn_commit(conn, (size_t)(end - room) + length);
@@ -105,13 +103,13 @@ static bool send_item(struct rill_cache_session *session, struct rill_item *item
         return true;
     }
     rill_conn_commit(conn, (size_t)(end - room));
-    rest = rill_buf_wrap(rill_item_value(item), length, release_item, item);
-    if (!rest) {
+    struct rill_buf *value = rill_buf_wrap(rill_item_value(item), length, release_item, item);
+    if (!value) {
         rill_item_release(item);
         rill_conn_close(conn, RILL_CLOSE_NO_MEMORY);
         return false;
     }
-    return rill_conn_send_buf(conn, rest) == 0;
+    return rill_conn_send_buf(conn, value) == 0;
 }
 
 bool rill_cache_run_key(struct rill_cache_session *session, struct rill_slice key)
