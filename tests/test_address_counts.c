@@ -222,7 +222,7 @@ START_TEST(counts_as_a_plain_table_does)
         unsigned at = (unsigned)test_random_below(&random, number);
         struct rill_ip peer = {.version = at % 2 ? 4 : 6};
         memcpy(peer.bytes + at % 2 * 2, &(uint16_t){htons((uint16_t)at)},
-               2);                      /* IPv6: the first two bytes, IPv4: the last */
+               2);                                   /* IPv6: the first two bytes, IPv4: the last */
         peer.bytes[at % 2 ? 5 : 15] = (uint8_t)step; /* no part of either's identity */
         if (test_random_below(&random, 5) < 3) {
             wrong += rill_address_counts_take(counts, &peer) != (plain[at] < limit);
