@@ -83,7 +83,7 @@ void top_sample_print(const struct top_sample *now, const struct top_sample *bef
     if (now->has_pool)
         printf("   pool: %.0f waiting, %.0f running", now->queued, now->running);
     printf("\n%-12s %7s %8s %8s %8s %7s %7s %7s %7s %8s %6s %6s\n", "reactor", "open", "dealt", "req/s", "inflight",
-           "in B/s", "out B/s", "p50", "p99", "turn p99", "ev/turn", "busy");
+           "in/s", "out/s", "p50", "p99", "turn p99", "ev/turn", "busy");
     for (unsigned i = 0; i < now->loop_count; i++)
         if (now->loops[i].serves)
             print_loop(&now->loops[i], earlier(before, &now->loops[i]), time);
