@@ -47,7 +47,7 @@ struct rill_address_counts *rill_address_counts_new(unsigned limit, unsigned mos
     counts->chain_count = LEAST_CHAINS;
     while (counts->chain_count < MOST_CHAINS && counts->chain_count < most / 4)
         counts->chain_count *= 2;
-    counts->chains = rill_sys_calloc(counts->chain_count, sizeof counts->chains[0]);
+    counts->chains = rill_sys_calloc(counts->chain_count, sizeof(void *));
     if (!counts->chains) {
         rill_sys_free(counts);
         return NULL;

@@ -154,9 +154,9 @@ struct rill_conn {
 
 /* datagram.c */
 
-/* The loop is being freed: closes all endpoints; gives back what they held. DATAGRAMS may be NULL. */
-void rill_datagram_end_all(struct rill_datagram_net *datagrams);
-void rill_datagram_net_free(struct rill_datagram_net *datagrams);
+/* The loop is being freed: closes all endpoints; gives back what they held. NET may be NULL. */
+void rill_datagram_end_all(struct rill_datagram_net *net);
+void rill_datagram_net_free(struct rill_datagram_net *net);
 
 /* conn_output.c */
 
