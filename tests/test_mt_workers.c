@@ -125,6 +125,11 @@ START_TEST(a_job_runs_and_comes_back)
     ck_assert_uint_eq(stats.refused + stats.expired + stats.cancelled + stats.queued + stats.running, 0);
     ck_assert_uint_eq(stats.wait_ns, rill_job_waited_ns(&test.job));
     ck_assert_uint_eq(stats.run_ns, rill_job_ran_ns(&test.job));
+    ck_assert_uint_eq(stats.wait_us.total, 1);
+    ck_assert_uint_eq(stats.wait_us.sum, rill_job_waited_ns(&test.job) / 1000);
+    ck_assert_uint_eq(stats.run_us.total, 1);
+    ck_assert_uint_eq(stats.run_us.max, rill_job_ran_ns(&test.job) / 1000);
+    ck_assert_uint_ge(rill_histogram_quantile(&stats.run_us, 1), stats.run_us.sum); /* the copy has its own counts */
     ck_assert_uint_le(test.job.finished_ns, rill_clock_ns());
     ck_assert_uint_le(test.job.queued_ns, test.job.started_ns);
     ck_assert_uint_le(test.job.started_ns, test.job.finished_ns);

@@ -115,6 +115,25 @@ START_TEST(pipelined_requests_share_their_system_calls)
 }
 END_TEST
 
+/* All that begin and end in one turn count as long as it takes; nothing of that costs a system call. */
+START_TEST(requests_of_one_turn_count_together)
+{
+    const struct rill_http_stats *stats = rill_http_server_stats(&server, 0);
+    ask(GET GET GET, 3);
+    ck_assert_uint_eq(stats->begun, 3);
+    ck_assert_uint_eq(stats->ended[200], 3);
+    ck_assert_uint_eq(stats->took_us.total, 3);
+    ck_assert_uint_eq(rill_loop_stats(loop)->turns, 1);
+    ck_assert_int_eq(write(client, GET, 30), 30); /* and one of two turns takes the time between them, too */
+    ck_assert_int_eq(rill_loop_turn(loop, false), 0);
+    fake_sys.now_ms += 40;
+    ck_assert_uint_eq(stats->took_us.total, 3);
+    ask(&GET[30], 1);
+    ck_assert_uint_eq(stats->took_us.total, 4);
+    ck_assert_uint_eq(stats->took_us.sum, 41000);
+}
+END_TEST
+
 /* What is kept is given back: an idle session holds no exchange, no input and no output. */
 START_TEST(an_idle_session_holds_nothing)
 {
@@ -141,6 +160,7 @@ int main(void)
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, a_request_costs_one_recv_and_one_send);
     tcase_add_test(tcase, pipelined_requests_share_their_system_calls);
+    tcase_add_test(tcase, requests_of_one_turn_count_together);
     tcase_add_test(tcase, an_idle_session_holds_nothing);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
