@@ -101,7 +101,7 @@ static void received_eof(struct rill_conn *conn)
     }
     if (RILL_UNLIKELY(conn->redeliver)) { /* resumed in this turn; the end comes after the bytes */
         rill_conn_show_again(conn);
-        if (conn->pause || conn->state == RILL_CONN_CLOSED)
+        if (conn->pause || conn->redeliver || conn->state == RILL_CONN_CLOSED)
             return; /* readable still: the end will be read again */
     }
     conn->eof = true;

@@ -163,6 +163,44 @@ START_TEST(the_end_comes_after_bytes_that_were_kept)
 }
 END_TEST
 
+/* Wants to see its bytes once more, and again once more. */
+static void resume_the_other_or_self(struct rill_conn *conn, struct rill_input *input)
+{
+    if (conn != held_back) {
+        rill_conn_resume(held_back, RILL_PAUSE_USER);
+    } else {
+        ck_assert_int_eq(rig.eofs, 0);
+        if (++rig.datas < 4) {
+            rill_conn_pause(conn, RILL_PAUSE_USER);
+            if (rig.datas > 1)
+                rill_conn_resume(conn, RILL_PAUSE_USER);
+            return;
+        }
+    }
+    rig.length += input->length;
+    rill_input_consume(input, input->length);
+}
+
+START_TEST(the_end_comes_after_bytes_to_be_shown_again)
+{
+    use_backend(_i);
+    rig.handler.on_data = resume_the_other_or_self;
+    struct rill_conn *other = rig_adopt();
+    int other_peer = rig.peer;
+    held_back = rig_adopt();
+    say("kept");
+    rig_turns(3);
+    ck_assert_int_eq(write(other_peer, "x", 1), 1); /* both in one pass, this one first */
+    shutdown(rig.peer, SHUT_WR);
+    rig_turns(6);
+    ck_assert_int_eq(rig.datas, 4);
+    ck_assert_uint_eq(rig.length, 1 + 4);
+    ck_assert_int_eq(rig.eofs, 1);
+    rill_conn_close(other, RILL_CLOSE_LOCAL);
+    close(other_peer);
+}
+END_TEST
+
 /* --- turns --- */
 
 /* Whatever a connection waits for, waiting costs nothing: the loop sleeps. */
@@ -869,6 +907,7 @@ int main(void)
     tcase_add_test(all, a_request_and_its_reply_cost_two_calls);
     tcase_add_loop_test(all, small_pieces_lose_nothing, 0, 40);
     tcase_add_loop_test(all, the_end_comes_after_bytes_that_were_kept, 0, 2 * BACKENDS);
+    tcase_add_loop_test(all, the_end_comes_after_bytes_to_be_shown_again, 0, BACKENDS);
     tcase_add_loop_test(all, waiting_costs_no_turns, 0, 11 * BACKENDS);
     tcase_add_loop_test(all, a_slow_reader_of_a_last_response_costs_no_turns, 0, 2 * BACKENDS);
     tcase_add_test(all, a_drain_is_told_within_its_turn);
