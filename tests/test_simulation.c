@@ -17,7 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { CLIENTS = 8, REQUESTS = 6, LATE_MS = 2 };
+enum { CLIENTS = 8, REQUESTS = 6, LATE_MS = 2, DRAIN_MS = 10000, LARGE_BYTES = 300000 };
 
 /* A request, and what has to come back. */
 struct request {
@@ -43,6 +43,7 @@ static struct plan {
     bool stops_early, stop_now, rude; /* connections are closed from elsewhere */
     unsigned stop_at_step;
     bool stopping;
+    uint64_t stopped_ms; /* when that began */
 } plan;
 
 /* --- what clients send --- */
@@ -144,6 +145,8 @@ static void ask(struct client *client, bool last)
         request->target);
     if (last)
         say(client, "Connection: close\r\n");
+    if (post && request->target[1] != 'i' && sim_chance(8)) /* unread, the body would be the connection's end */
+        say(client, "Expect: 100-continue\r\n");            /* and does not wait for it */
     if (post && chunked)
         say(client, "Transfer-Encoding: chunked\r\n");
     else if (post)
@@ -199,7 +202,9 @@ static void make_client(struct client *client)
         for (size_t i = 1 + sim_below(REQUESTS); i > 0; i--)
             ask(client, i == 1 && sim_chance(2));
     } else {
-        size_t n = 1 + size_of_content();
+        bool large = sim_chance(64); /* more than is read of one connection at a time */
+        size_t n = large ? LARGE_BYTES : 1 + size_of_content();
+        peer->input_bytes = large ? LARGE_BYTES : 0;
         append_content(client, n, 0, n);
         client->requests[0].content = n;
         client->expected = n;
@@ -236,10 +241,17 @@ static void check_responses(const struct client *client, bool all)
         if (result == HTTP_RESPONSE_MALFORMED)
             sim_fail("a response is malformed: %s", response.why);
         if (result == HTTP_RESPONSE_PART) {
+            if (client->sound && peer->saw_end && !peer->saw_reset && !plan.stop_now && !plan.rude &&
+                sim_now_ms() < plan.stopped_ms + DRAIN_MS)
+                sim_fail("a response is cut off because the server stops");
             http_response_free(&response);
             break;
         }
         at += response.length;
+        if (response.status == 100) {
+            http_response_free(&response);
+            continue;
+        }
         closing = response.close;
         struct rill_slice target = http_response_field(&response, "X-Target", NULL);
         if (response.status == 200) {
@@ -320,6 +332,8 @@ static void after_turn(struct rill_loop *loop, bool asleep)
 static void stop(void *arg)
 {
     (void)arg;
+    if (!plan.stopping)
+        plan.stopped_ms = sim_now_ms();
     plan.stopping = true;
     sim_note("the server is to stop", plan.stop_now, 0);
     rill_server_stop(site.server.net, plan.stop_now);
@@ -369,7 +383,11 @@ static void make_server(void)
 
 static uint64_t run_seed(uint64_t seed)
 {
-    struct sim_world world = {.on_quiet = on_quiet, .on_other_thread = on_other_thread, .after_turn = after_turn};
+    struct sim_world world = {.on_quiet = on_quiet,
+                              .on_other_thread = on_other_thread,
+                              .after_turn = after_turn,
+                              .accept_faults = seed % 5 == 0 ? 40 : 0,
+                              .interrupts = seed % 3 == 0 ? 30 : 0};
     memset(&plan, 0, sizeof plan);
     sim_begin(seed, &world);
     make_server();
@@ -381,6 +399,8 @@ static uint64_t run_seed(uint64_t seed)
     plan.stop_at_step = (unsigned)sim_below(600);
     plan.rude = sim_chance(8);
     site_run();
+    if (sim_now_ms() > plan.stopped_ms + DRAIN_MS + 100)
+        sim_fail("it took %" PRIu64 " ms to stop", sim_now_ms() - plan.stopped_ms);
     for (unsigned i = 0; i < plan.count; i++)
         check_client(&plan.clients[i], false);
     uint64_t hash = sim_end();

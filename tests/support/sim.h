@@ -37,6 +37,7 @@ struct sim_peer {
     uint64_t pause_ms;    /* it does nothing for up to so long, now and then */
     size_t stops_reading; /* it receives no more after so many bytes; SIZE_MAX: all */
     size_t socket_bytes;  /* that the server's socket holds on their way to it */
+    size_t input_bytes;   /* that it holds on their way to the server; 0: 16 KiB */
 
     /* To be looked at. */
     char *received;
@@ -85,6 +86,9 @@ bool sim_chance(size_t one_in);
 
 uint64_t sim_now_ms(void);
 unsigned sim_steps(void);
+
+/* When the turn that a loop has now began, by the clock that rill_clock_ns() reads. */
+uint64_t sim_turn_began_ns(void);
 
 /* Writes down what happened, to be shown when the run fails: WHAT is a constant. */
 void sim_note(const char *what, uint64_t a, uint64_t b);

@@ -41,7 +41,7 @@ struct sim_socket {
 struct sim {
     struct test_random random;
     struct sim_world world;
-    uint64_t seed, now_ns, hash;
+    uint64_t seed, now_ns, turn_began_ns, hash;
     unsigned steps, idle_turns;
     struct sim_fd fds[SIM_FD_MAX];
     int fd_top; /* no descriptor is open from here on */
@@ -51,7 +51,6 @@ struct sim {
     unsigned loop_count;
     struct sim_peer *peers[SIM_PEERS];
     unsigned peer_count;
-    bool ending;
 };
 
 extern struct sim sim;

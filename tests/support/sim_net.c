@@ -76,7 +76,7 @@ static enum action next_action(struct sim_peer *peer, bool random)
     if (has_to_receive(peer))
         actions[count++] = ACT_RECEIVE;
     if (peer->sent < peer->sends_length) {
-        if (peer->socket->rx_length < RX_BYTES)
+        if (peer->socket->rx_length < peer->socket->rx_capacity)
             actions[count++] = ACT_SEND;
     } else if (!peer->ended && (peer->end == SIM_END_HALF || peer->end >= SIM_END_LEAVE)) {
         actions[count++] = ACT_END;
@@ -104,8 +104,8 @@ static void connect_peer(struct sim_peer *peer)
     peer->socket = calloc(1, sizeof *peer->socket);
     peer->socket->peer = peer;
     peer->socket->fd = -1;
-    peer->socket->rx_capacity = RX_BYTES;
-    peer->socket->rx = malloc(RX_BYTES);
+    peer->socket->rx_capacity = peer->input_bytes ? peer->input_bytes : RX_BYTES;
+    peer->socket->rx = malloc(peer->socket->rx_capacity);
     peer->socket->tx_capacity = peer->socket_bytes;
     peer->socket->tx = malloc(peer->socket_bytes);
     peer->connected = true;

@@ -223,6 +223,7 @@ static void dispatch(struct event_base *base)
     if (count > 1 && sim_chance(3))
         count = 1 + (unsigned)sim_below(count - 1);
     base->active_count = count;
+    sim.turn_began_ns = sim.now_ns;
     for (unsigned i = 0; i < count; i++)
         sim.fds[base->active[i]->ev_fd - SIM_FD_BASE].edge = false;
     for (unsigned i = 0; i < count; i++) {
@@ -294,8 +295,9 @@ static void call_as_other(void *arg)
     sim.world.on_other_thread();
 }
 
-/* One of what could happen next happens. False: nothing could, and nothing ever will by itself. */
-static bool step(void)
+/* One of what could happen next happens; that is time that passes when everybody waits, the main loop, too (WAITS).
+ * False: nothing can happen, and nothing ever will by itself. */
+static bool step(bool waits)
 {
     struct rill_loop *awake[SIM_LOOPS];
     unsigned loops = 0, peers = sim_net_choices(), jobs = sim_jobs_running();
@@ -308,7 +310,7 @@ static bool step(void)
         sim_as_other(call_as_other, NULL);
         return true;
     }
-    bool main_awake = sim_loop_is_awake(sim.main);
+    bool main_awake = !waits || sim_loop_is_awake(sim.main);
     unsigned choices = 2 * loops + 2 * peers + jobs;
     if (choices == 0 && !main_awake)
         return advance_to_next();
@@ -339,9 +341,9 @@ static void wait_with_others(bool wait)
 {
     sim_note("main loop waits", wait, 0);
     for (size_t steps = sim_below(4); steps > 0; steps--)
-        step();
+        step(false);
     while (wait && (!base_ready(sim.main_base) || sim_chance(2)))
-        if (!step() && (!sim.world.on_quiet || !sim.world.on_quiet()))
+        if (!step(true) && (!sim.world.on_quiet || !sim.world.on_quiet()))
             sim_fail("nothing can happen any more, and the server has not stopped");
 }
 

@@ -290,13 +290,13 @@ static const struct rill_route routes[] = {
 struct echo {
     struct rill_conn *conn;
     struct rill_timer resume;
-    uint64_t active_ms;
+    uint64_t active_ns;
     bool ended;
 };
 
 static void echo_active(struct echo *self)
 {
-    self->active_ms = rill_loop_now_ms(rill_conn_loop(self->conn));
+    self->active_ns = sim_turn_began_ns();
     rill_conn_set_deadline(self->conn, SITE_ECHO_IDLE_MS);
 }
 
@@ -338,6 +338,12 @@ static int echo_send(struct rill_conn *conn, const char *bytes, size_t length)
     }
 }
 
+static void resume_one(struct rill_conn *conn, void *arg)
+{
+    (void)arg;
+    rill_conn_resume(conn, RILL_PAUSE_USER);
+}
+
 static void echo_data(struct rill_conn *conn, struct rill_input *input)
 {
     struct echo *self = rill_conn_user(conn);
@@ -354,6 +360,8 @@ static void echo_data(struct rill_conn *conn, struct rill_input *input)
         rill_conn_pause(conn, RILL_PAUSE_USER);
         rill_loop_arm(rill_conn_loop(conn), &self->resume, sim_below(30));
     }
+    if (sim_chance(8)) /* in the middle of a turn, for some */
+        rill_conn_each(rill_conn_loop(conn), &site.server.net->conn_configs[1], resume_one, NULL);
     if (rill_conn_is_full(conn))
         rill_conn_pause(conn, RILL_PAUSE_BACKPRESSURE);
 }
@@ -383,7 +391,7 @@ static void echo_close(struct rill_conn *conn, enum rill_close_reason reason)
     struct echo *self = rill_conn_user(conn);
     struct rill_loop *loop = rill_conn_loop(conn);
     note_close(conn, reason);
-    if (reason == RILL_CLOSE_IDLE && rill_loop_now_ms(loop) < self->active_ms + SITE_ECHO_IDLE_MS)
+    if (reason == RILL_CLOSE_IDLE && rill_clock_ns() < self->active_ns + UINT64_C(1000000) * SITE_ECHO_IDLE_MS)
         sim_fail("a deadline passed early");
     rill_loop_disarm(loop, &self->resume);
     free(self);

@@ -29,6 +29,11 @@ uint64_t sim_now_ms(void)
     return (sim.now_ns - START_NS) / 1000000;
 }
 
+uint64_t sim_turn_began_ns(void)
+{
+    return sim.turn_began_ns;
+}
+
 unsigned sim_steps(void)
 {
     return sim.steps;
