@@ -33,7 +33,7 @@ struct rill_loop_group *rill_loop_group_start(const struct rill_loop_group_confi
     struct rill_loop_group *group = calloc(1, sizeof *group);
     for (; group->count < config->count; group->count++) {
         char name[16];
-        snprintf(name, sizeof name, "reactor-%u", group->count);
+        snprintf(name, sizeof name, "reactor-%u", group->count % RILL_LOOP_MAX);
         struct rill_loop_config loop = {
             .name = name, .index = config->first_index + group->count, .backend = config->backend};
         group->loops[group->count] = rill_loop_new(&loop, error);
