@@ -123,6 +123,10 @@ static const struct rill_option server_options[] = {
      AT(server.max_connections), .min = 1, .max = 1 << 20},
     {"--admin", "ADDR", "show metrics, health and a page with them there: [HOST:]PORT; HOST 127.0.0.1 (off)",
      RILL_OPTION_CUSTOM, AT(admin), .parse = parse_admin},
+    {"--trace", "FILE", "where the way of one request in --trace-sample is written, for a trace viewer (none is)",
+     RILL_OPTION_TEXT, AT(server.trace_path)},
+    {"--trace-sample", "N", "one in so many connections and requests is traced (256)", RILL_OPTION_COUNT,
+     AT(server.trace_sample), .min = 1, .max = 1 << 30},
     {"--max-per-address", "N", "connections from one client address; more are refused (no limit)", RILL_OPTION_COUNT,
      AT(server.max_connections_per_address), .min = 1, .max = 1 << 20},
 };

@@ -446,6 +446,17 @@ struct rill_workers *rill_loop_workers(const struct rill_loop *loop)
     return loop->workers;
 }
 
+void rill_loop_set_trace(struct rill_loop *loop, struct rill_trace_lane *trace)
+{
+    rill_loop_check(loop, __func__);
+    loop->trace = trace;
+}
+
+struct rill_trace_lane *rill_loop_trace(const struct rill_loop *loop)
+{
+    return loop->trace;
+}
+
 void *rill_loop_slot(const struct rill_loop *loop, enum rill_loop_slot slot)
 {
     rill_loop_check(loop, __func__);

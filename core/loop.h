@@ -20,6 +20,7 @@ extern "C" {
 
 struct event_base;
 struct rill_loop;
+struct rill_trace_lane;
 struct rill_workers;
 
 /* Which of libevent's methods a loop waits with. */
@@ -131,6 +132,11 @@ void rill_loop_check(const struct rill_loop *loop, const char *function);
  * both, before the loop needs it and not after it has ended. Thread: the loop's. */
 void rill_loop_set_workers(struct rill_loop *loop, struct rill_workers *workers);
 struct rill_workers *rill_loop_workers(const struct rill_loop *loop);
+
+/* Where the loop's thread writes what it does for the requests that are traced (core/trace.h); NULL: nothing is. Set by
+ * whoever owns both, before the loop serves. Thread: the loop's to set, any to ask. */
+void rill_loop_set_trace(struct rill_loop *loop, struct rill_trace_lane *trace);
+struct rill_trace_lane *rill_loop_trace(const struct rill_loop *loop);
 
 /* What a higher layer keeps once a loop (its connections, its caches): one pointer a layer, freed with the loop. */
 enum rill_loop_slot {

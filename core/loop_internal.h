@@ -56,7 +56,8 @@ struct rill_loop {
     struct rill_task_queue deferred;
     struct rill_task_queue deferred_last;
 
-    struct rill_workers *workers; /* the owner's */
+    struct rill_workers *workers;  /* the owner's */
+    struct rill_trace_lane *trace; /* the owner's; NULL: none */
     void *slots[RILL_LOOP_SLOTS];
     void (*slot_destroy[RILL_LOOP_SLOTS])(void *value);
 

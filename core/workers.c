@@ -10,6 +10,7 @@
 #include "rill/core/loop_group.h"
 #include "rill/core/sys.h"
 #include "rill/core/thread_internal.h"
+#include "rill/core/trace.h"
 
 enum { THREADS_MAX = 1024 };
 
@@ -25,6 +26,7 @@ struct rill_workers {
     /* Fixed after the start. */
     unsigned queue_length;
     unsigned thread_count;
+    struct rill_trace *trace;
     char name[16];
 
     pthread_mutex_t lock;
@@ -60,12 +62,43 @@ static struct rill_job *list_pop(struct job_list *list)
     return job;
 }
 
+/* ---- Tracing ------------------------------------------------------------------------------------------- */
+
+/* Which traced request's callback gives JOB to the pool. */
+static uint64_t submitted_for(const struct rill_job *job)
+{
+    const struct rill_trace_lane *lane = rill_loop_trace(job->loop);
+    return RILL_UNLIKELY(lane != NULL) && rill_loop_is_current(job->loop) ? rill_trace_current(lane) : 0;
+}
+
+static void note_run(struct rill_trace_lane *lane, const struct rill_job *job)
+{
+    struct rill_trace_mark wait = {job->traced, job->queued_ns}, run = {job->traced, job->started_ns};
+    rill_trace_record(lane, RILL_TRACE_POOL_WAIT, wait, job->started_ns, false);
+    rill_trace_record(lane, RILL_TRACE_POOL_RUN, run, job->finished_ns, false);
+}
+
+static void done_traced(struct rill_job *job)
+{
+    struct rill_trace_lane *lane = rill_loop_trace(job->loop);
+    struct rill_trace_mark wake_up = {job->traced, job->finished_ns}, done = {job->traced, rill_sys_monotonic_ns()};
+    rill_trace_record(lane, RILL_TRACE_WAKE_UP, wake_up, done.began_ns, false);
+    rill_trace_set_current(lane, done.id);
+    job->done(job, (enum rill_job_outcome)job->outcome);
+    rill_trace_set_current(lane, 0);
+    rill_trace_record(lane, RILL_TRACE_POOL_DONE, done, rill_sys_monotonic_ns(), false);
+}
+
 /* ---- One job ------------------------------------------------------------------------------------------- */
 
+/* On the job's loop, or where that has ended. */
 static void call_done(struct rill_task *task)
 {
     struct rill_job *job = rill_container_of(task, struct rill_job, task);
-    job->done(job, (enum rill_job_outcome)job->outcome);
+    if (RILL_UNLIKELY(job->traced != 0) && rill_loop_is_current(job->loop))
+        done_traced(job);
+    else
+        job->done(job, (enum rill_job_outcome)job->outcome);
 }
 
 /* Hands a finished job back to its loop. */
@@ -111,7 +144,7 @@ static enum rill_job_outcome judge(const struct rill_job *job, uint64_t now_ns)
 }
 
 /* Runs JOB and hands it back. Called with the lock held, and returns so; gives it up meanwhile. */
-static void process(struct rill_workers *workers, struct rill_job *job)
+static void process(struct rill_workers *workers, struct rill_job *job, struct rill_trace_lane *lane)
 {
     uint64_t now_ns = rill_sys_monotonic_ns();
     enum rill_job_outcome outcome = judge(job, now_ns);
@@ -124,6 +157,8 @@ static void process(struct rill_workers *workers, struct rill_job *job)
         job->run(job);
         job->finished_ns = rill_sys_monotonic_ns();
         job->outcome = RILL_JOB_RAN;
+        if (RILL_UNLIKELY(job->traced != 0) && lane)
+            note_run(lane, job);
         pthread_mutex_lock(&workers->lock);
         workers->stats.running--;
         workers->stats.ran++;
@@ -143,13 +178,14 @@ static void *work(void *arg)
     pthread_mutex_lock(&workers->lock);
     rill_thread_number_name(name, workers->name, workers->named++);
     rill_thread_set_name(name);
+    struct rill_trace_lane *lane = rill_trace_lane_new(workers->trace, name);
     for (;;) {
         while (workers->queue.first == NULL && !workers->stopping)
             pthread_cond_wait(&workers->work_or_stop, &workers->lock);
         if (workers->queue.first == NULL)
             break;
         workers->stats.queued--;
-        process(workers, list_pop(&workers->queue));
+        process(workers, list_pop(&workers->queue), lane);
     }
     pthread_mutex_unlock(&workers->lock);
     return NULL;
@@ -167,6 +203,7 @@ int rill_workers_submit(struct rill_workers *workers, struct rill_job *job)
         error = -EAGAIN;
     if (error == 0) {
         job->queued_ns = rill_sys_monotonic_ns();
+        job->traced = submitted_for(job);
         list_push(&workers->queue, job);
         workers->stats.queued++;
         workers->stats.submitted++;
@@ -270,6 +307,7 @@ struct rill_workers *rill_workers_start(const struct rill_workers_config *config
         return NULL;
     }
     workers->queue_length = config->queue_length;
+    workers->trace = config->trace;
     strncpy(workers->name, config->name != NULL ? config->name : "worker", sizeof(workers->name) - 1);
     rill_loop_histogram_init(&workers->stats.wait_us, workers->stats.time_counts[0]);
     rill_loop_histogram_init(&workers->stats.run_us, workers->stats.time_counts[1]);

@@ -11,6 +11,7 @@
 extern "C" {
 #endif
 
+struct rill_trace;
 struct rill_workers;
 struct rill_job;
 
@@ -35,12 +36,14 @@ struct rill_job {
     uint64_t queued_ns, started_ns, finished_ns;
     int cancelled;
     int outcome;
+    uint64_t traced; /* the request that it is part of; 0: one that nobody traces */
 };
 
 struct rill_workers_config {
-    const char *name;      /* threads are called NAME-0, ...; NULL: "worker" */
-    unsigned threads;      /* 1 to 1024 */
-    unsigned queue_length; /* jobs that may wait, not counting those that run; at least 1 */
+    const char *name;         /* threads are called NAME-0, ...; NULL: "worker" */
+    unsigned threads;         /* 1 to 1024 */
+    unsigned queue_length;    /* jobs that may wait, not counting those that run; at least 1 */
+    struct rill_trace *trace; /* NULL: none; outlives the pool */
 };
 
 /* Starts the pool. Returns NULL and sets *ERROR to a negative errno. Signals are blocked in its threads. */

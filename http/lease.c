@@ -43,6 +43,7 @@ struct rill_exchange *rill_exchange_lease(struct rill_session *session)
         x->began_ns = rill_clock_ns();
     x->session = session;
     session->x = x;
+    rill_trace_hold(http->trace, session->conn);
     return x;
 }
 
@@ -81,6 +82,7 @@ void rill_exchange_release(struct rill_exchange *x)
     count(http, x);
     rill_exchange_write_log(x);
     rill_exchange_disarm(x);
+    rill_trace_release(http->trace, session->conn);
     session->x = NULL;
     session->serial++;
     if (RILL_UNLIKELY(x->parser.trailer_buffer != NULL))

@@ -62,10 +62,12 @@ void rill_session_leave(struct rill_session *session)
 void rill_session_call(struct rill_exchange *x, rill_handler_fn *fn, void *arg)
 {
     struct rill_session *session = x->session;
+    uint64_t began_ns = rill_trace_begin(session->http->trace, session->conn);
     rill_session_enter(session);
     x->callbacks++;
     fn(x, arg);
     x->callbacks--;
+    rill_trace_end(session->http->trace, session->conn, RILL_TRACE_HANDLER, began_ns);
     rill_session_settle(x);
     rill_session_leave(session);
 }
@@ -184,12 +186,14 @@ static void dispatch(struct rill_exchange *x)
     }
     rill_router_find(config_of(session)->router, (enum rill_method)parser->method, rill_exchange_method_name(x),
                      x->path, &x->match);
+    uint64_t began_ns = rill_trace_begin(session->http->trace, session->conn);
     x->callbacks++;
     if (RILL_LIKELY(x->match.handler != NULL))
         x->match.handler(x, x->match.arg);
     else
         answer_without_handler(x);
     x->callbacks--;
+    rill_trace_end(session->http->trace, session->conn, RILL_TRACE_HANDLER, began_ns);
 }
 
 /* Takes the next head off INPUT. False when there is nothing more to do with it now. */
@@ -197,7 +201,10 @@ static bool take_head(struct rill_session *session, struct rill_input *input)
 {
     struct rill_exchange *x = session->x;
     x->base = input->bytes;
-    switch (rill_parser_head(&x->parser, input->bytes, input->length)) {
+    uint64_t began_ns = rill_trace_begin(session->http->trace, session->conn);
+    enum rill_parse_result result = rill_parser_head(&x->parser, input->bytes, input->length);
+    rill_trace_end(session->http->trace, session->conn, RILL_TRACE_PARSE, began_ns);
+    switch (result) {
     case RILL_PARSE_HEAD:
         rill_input_consume(input, x->parser.head_length);
         dispatch(x);

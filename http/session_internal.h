@@ -5,6 +5,7 @@
 
 #include "rill/core/line_writer.h"
 #include "rill/core/slab.h"
+#include "rill/core/trace.h"
 #include "rill/http/date.h"
 #include "rill/http/exchange.h"
 #include "rill/http/http_stats.h"
@@ -112,6 +113,7 @@ struct rill_http_server {
 struct rill_http_loop {
     struct rill_http_server *server;
     struct rill_loop *loop;
+    struct rill_trace_lane *trace; /* the loop's; NULL: none */
     struct rill_slab sessions;
     struct rill_exchange *free_exchanges;
     unsigned free_exchange_count;

@@ -88,6 +88,7 @@ struct rill_net *rill_net_of(struct rill_loop *loop)
         return NULL;
     }
     net->loop = loop;
+    net->trace = rill_loop_trace(loop);
     net->edge_triggered = rill_loop_edge_triggered(loop);
     net->early_luck = EARLY_LUCK_MAX;
     net->ready_task.run = process_ready;
@@ -159,6 +160,7 @@ void rill_conn_close(struct rill_conn *conn, enum rill_close_reason reason)
     rill_stat_add(&net->stats.closed[reason], 1);
     rill_stat_set(&net->stats.open, net->stats.open - 1);
     rill_loop_disarm(net->loop, &conn->timer);
+    rill_trace_closed(net->trace, conn);
     if (conn->interest)
         event_del(&conn->event);
     if (RILL_UNLIKELY(conn->counted)) /* first: the peer sees the end, and may call again at once */
@@ -494,6 +496,7 @@ int rill_conn_adopt(struct rill_loop *loop, int fd, const struct rill_ip *peer, 
         rill_sys_close(fd);
         return net ? -ENFILE : -ENOMEM;
     }
+    rill_trace_adopted(net->trace, conn);
     if (config->handler->on_open && !rill_conn_call(conn, config->handler->on_open))
         return 0;
     if (RILL_LIKELY(!net->buffer_lent) && !conn->pause && read_at_once(net)) {

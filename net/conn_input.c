@@ -18,11 +18,14 @@ static void deliver(struct rill_conn *conn, const char *bytes, size_t length)
     if (!conn->config->handler->on_data) {
         rill_input_consume(&input, length);
     } else {
-        conn->net->buffer_lent = true;
+        struct rill_net *net = conn->net;
+        uint64_t began_ns = rill_trace_begin_data(net->trace, conn);
+        net->buffer_lent = true;
         conn->callbacks++;
         conn->config->handler->on_data(conn, &input);
         conn->callbacks--;
-        conn->net->buffer_lent = false;
+        net->buffer_lent = false;
+        rill_trace_end_data(net->trace, conn, began_ns);
     }
     if (RILL_UNLIKELY(conn->state != RILL_CONN_OPEN)) {
         if (conn->state != RILL_CONN_CLOSED)
@@ -167,8 +170,10 @@ void rill_conn_read(struct rill_conn *conn)
             rill_conn_close(conn, RILL_CLOSE_NO_MEMORY);
             return;
         }
+        uint64_t began_ns = rill_trace_begin_read(conn->net->trace, conn);
         ssize_t got = rill_sys_recv(conn->fd, room, size, 0);
         if (RILL_LIKELY(got > 0)) {
+            rill_trace_end_read(conn->net->trace, conn, began_ns);
             rill_stat_add(&conn->net->stats.bytes_in, (uint64_t)got);
             if ((size_t)got < size && !conn->peer_closed)
                 emptied(conn);

@@ -5,6 +5,7 @@
 
 #include "rill/core/list.h"
 #include "rill/core/slab.h"
+#include "rill/core/trace.h"
 #include "rill/net/address_counts_internal.h"
 #include "rill/net/conn.h"
 #include "rill/net/net_stats.h"
@@ -75,6 +76,7 @@ struct rill_attached {
 /* All that net/ keeps for one loop; one thread's. */
 struct rill_net {
     struct rill_loop *loop;
+    struct rill_trace_lane *trace; /* the loop's; NULL: none */
     struct rill_slab conns;
     struct rill_list ready;         /* connections to be looked at when the turn ends */
     struct rill_list closed;        /* connections whose memory goes back when the turn ends */

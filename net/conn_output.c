@@ -239,6 +239,7 @@ static inline void made_progress(struct rill_conn *conn)
 ssize_t rill_conn_send_now(struct rill_conn *conn, const struct iovec *parts, size_t count, size_t length)
 {
     struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)parts, .msg_iovlen = count};
+    uint64_t began_ns = rill_trace_begin(conn->net->trace, conn);
     ssize_t sent;
     do
         sent = count == 1 ? rill_sys_send(conn->fd, parts->iov_base, length, MSG_NOSIGNAL)
@@ -250,6 +251,7 @@ ssize_t rill_conn_send_now(struct rill_conn *conn, const struct iovec *parts, si
         conn->writable = false;
     if (sent <= 0)
         return 0;
+    rill_trace_end_write(conn->net->trace, conn, began_ns, (size_t)sent == length);
     rill_stat_add(&conn->net->stats.bytes_out, (uint64_t)sent);
     made_progress(conn);
     return sent;
@@ -447,7 +449,7 @@ static void compact(struct rill_conn *conn)
 
 int rill_conn_output_flush(struct rill_conn *conn)
 {
-    uint64_t total = 0;
+    uint64_t total = 0, began_ns = rill_trace_begin(conn->net->trace, conn);
     while (conn->writable) {
         size_t offered;
         ssize_t sent =
@@ -471,6 +473,7 @@ int rill_conn_output_flush(struct rill_conn *conn)
             break;
         }
     }
+    rill_trace_end_write(conn->net->trace, conn, began_ns, !conn->out);
     if (total > 0)
         made_progress(conn);
     if (RILL_UNLIKELY(conn->out != NULL)) {

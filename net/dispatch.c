@@ -61,9 +61,12 @@ static void forget(struct rill_server *server, unsigned listener, const struct r
         rill_address_counts_release(server->address_counts, peer);
 }
 
-static void adopt(struct server_loop *sl, unsigned listener, int fd, const struct rill_ip *peer)
+static void adopt(struct server_loop *sl, unsigned listener, int fd, const struct rill_ip *peer,
+                  struct rill_trace_mark traced)
 {
+    uint64_t began_ns = rill_trace_begin_adopt(sl->net->trace, traced);
     int error = rill_conn_adopt(sl->loop, fd, peer, &sl->server->conn_configs[listener]);
+    rill_trace_end_adopt(sl->net->trace, traced, began_ns);
     if (error < 0) {
         forget(sl->server, listener, peer);
         /* It never became a connection, so nothing will count it as closed. */
@@ -76,8 +79,12 @@ static void adopt(struct server_loop *sl, unsigned listener, int fd, const struc
 static void adopt_batch(struct rill_task *task)
 {
     struct handoff *handoff = rill_container_of(task, struct handoff, task);
-    for (unsigned i = 0; i < handoff->count; i++)
-        adopt(handoff->to, handoff->accepted[i].listener, handoff->accepted[i].fd, &handoff->accepted[i].peer);
+    struct server_loop *sl = handoff->to;
+    for (unsigned i = 0; i < handoff->count; i++) {
+        rill_trace_arrived(sl->net->trace, handoff->accepted[i].traced, handoff->posted_ns);
+        adopt(sl, handoff->accepted[i].listener, handoff->accepted[i].fd, &handoff->accepted[i].peer,
+              handoff->accepted[i].traced);
+    }
     rill_sys_free(handoff);
 }
 
@@ -110,6 +117,8 @@ static void post_pending(struct server_loop *sl)
 {
     struct handoff *handoff = sl->pending;
     sl->pending = NULL;
+    if (handoff && RILL_UNLIKELY(sl->server->trace != NULL))
+        handoff->posted_ns = rill_clock_ns();
     if (handoff && rill_loop_post(sl->loop, &handoff->task) < 0)
         drop_batch(handoff); /* the loop has ended: so does the server */
 }
@@ -122,7 +131,8 @@ static void on_main_batch_end(void *arg)
         post_pending(&server->loops[i]);
 }
 
-static void hand_over(struct server_loop *sl, unsigned listener, int fd, const struct rill_ip *peer)
+static void hand_over(struct server_loop *sl, unsigned listener, int fd, const struct rill_ip *peer,
+                      struct rill_trace_mark traced)
 {
     if (!sl->pending) {
         sl->pending = rill_sys_malloc(sizeof *sl->pending);
@@ -137,6 +147,7 @@ static void hand_over(struct server_loop *sl, unsigned listener, int fd, const s
     }
     sl->pending->accepted[sl->pending->count].fd = fd;
     sl->pending->accepted[sl->pending->count].listener = listener;
+    sl->pending->accepted[sl->pending->count].traced = traced;
     sl->pending->accepted[sl->pending->count++].peer = *peer;
     count(&sl->dealt);
     if (sl->pending->count == HANDOFF_CONNECTIONS)
@@ -151,13 +162,15 @@ static void on_main_accept(void *arg, int fd, const struct rill_ip *peer)
         rill_sys_close(fd);
         return;
     }
+    struct rill_trace_mark traced = rill_trace_begin_accept(rill_loop_trace(server->main_loop));
     struct server_loop *sl = choose(server);
     if (sl->loop == server->main_loop) {
         count(&sl->dealt);
-        adopt(sl, from->number, fd, peer);
+        adopt(sl, from->number, fd, peer, traced);
     } else {
-        hand_over(sl, from->number, fd, peer);
+        hand_over(sl, from->number, fd, peer, traced);
     }
+    rill_trace_end_accept(rill_loop_trace(server->main_loop), traced);
 }
 
 static void on_loop_accept(void *arg, int fd, const struct rill_ip *peer)
@@ -167,8 +180,10 @@ static void on_loop_accept(void *arg, int fd, const struct rill_ip *peer)
         rill_sys_close(fd);
         return;
     }
+    struct rill_trace_mark traced = rill_trace_begin_accept(from->to->net->trace);
     count(&from->to->accepted);
-    adopt(from->to, from->number, fd, peer);
+    adopt(from->to, from->number, fd, peer, traced);
+    rill_trace_end_accept(from->to->net->trace, traced);
 }
 
 bool rill_server_listens_per_loop(const struct rill_server *server, unsigned i)

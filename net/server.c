@@ -352,6 +352,14 @@ static void on_prepared(struct rill_task *task)
         order(&server->loops[k], &server->loops[k].start_task, listen_on_loop);
 }
 
+/* The main loop has its lane already. */
+static void trace_loop(struct server_loop *sl)
+{
+    if (!rill_loop_trace(sl->loop))
+        rill_loop_set_trace(sl->loop, rill_trace_lane_new(sl->server->trace, rill_loop_name(sl->loop)));
+    sl->net->trace = rill_loop_trace(sl->loop);
+}
+
 static void prepare_loop(struct rill_task *task)
 {
     struct server_loop *sl = rill_container_of(task, struct server_loop, start_task);
@@ -362,6 +370,7 @@ static void prepare_loop(struct rill_task *task)
         sl->net->server_config_count = sl->server->listener_count;
         sl->net->address_counts = sl->server->address_counts;
         rill_loop_set_workers(sl->loop, sl->server->workers);
+        trace_loop(sl);
         sl->net->on_empty = on_empty;
         sl->net->on_empty_arg = sl;
         sl->start_error = config->on_loop_start ? config->on_loop_start(sl->loop, config->arg) : 0;

@@ -74,6 +74,8 @@ struct rill_server_config {
     unsigned max_connections_per_address;
     unsigned workers;                    /* threads of the pool, rill_loop_workers() of every loop; 0: no pool */
     unsigned worker_queue;               /* jobs that may wait for one; 0: 1024 */
+    const char *trace_path;              /* where core/trace.h writes; NULL: nowhere */
+    unsigned trace_sample;               /* as there */
     uint64_t drain_timeout_ms;           /* 0: 10 s */
     enum rill_defer_accept defer_accept; /* for protocols in which the client speaks first */
     const struct rill_conn_handler *handler;

@@ -19,10 +19,12 @@ struct handoff {
     struct rill_task task;
     struct server_loop *to;
     unsigned count;
+    uint64_t posted_ns; /* when there is a trace */
     struct {
         int fd;
         unsigned listener; /* its number, which says what is spoken */
         struct rill_ip peer;
+        struct rill_trace_mark traced;
     } accepted[HANDOFF_CONNECTIONS];
 };
 
@@ -99,6 +101,7 @@ struct rill_server {
     uint64_t refused;                           /* by address; atomic: any that accepts or serves */
     struct rill_address_counts *address_counts; /* NULL: no limit by address */
     struct rill_workers *workers;               /* NULL: none */
+    struct rill_trace *trace;                   /* NULL: none */
     int state;                                  /* enum server_state; written by the main loop's thread, read by any */
     int error;
     struct stop_request want_drain, want_close;

@@ -210,11 +210,27 @@ static int fill_in(struct rill_server *server, const struct rill_server_config *
     return 0;
 }
 
+static int start_trace(struct rill_server *server)
+{
+    struct rill_trace_config config = {.path = server->config.trace_path, .sample = server->config.trace_sample};
+    int error = 0;
+    if (!config.path)
+        return 0;
+    server->trace = rill_trace_start(&config, &error);
+    if (!server->trace)
+        rill_log_error("%s: cannot trace to %s: %s; choose a file that may be written to", server->name, config.path,
+                       strerror(-error));
+    else
+        rill_loop_set_trace(server->main_loop, rill_trace_lane_new(server->trace, rill_loop_name(server->main_loop)));
+    return error;
+}
+
 static int start_workers(struct rill_server *server)
 {
     const struct rill_server_config *config = &server->config;
     struct rill_workers_config workers = {.threads = config->workers,
-                                          .queue_length = config->worker_queue ? config->worker_queue : 1024};
+                                          .queue_length = config->worker_queue ? config->worker_queue : 1024,
+                                          .trace = server->trace};
     int error = 0;
     if (config->workers == 0)
         return 0;
@@ -240,6 +256,8 @@ struct rill_server *rill_server_new(const struct rill_server_config *config, int
     }
     if (*error == 0)
         *error = open_listeners(server);
+    if (*error == 0)
+        *error = start_trace(server);
     if (*error == 0)
         *error = start_workers(server);
     if (*error == 0)
@@ -274,6 +292,7 @@ void rill_server_free(struct rill_server *server)
     rill_workers_stop(server->workers);
     rill_loop_group_stop(server->group);
     rill_loop_free(server->main_loop);
+    rill_trace_stop(server->trace);
     rill_address_counts_free(server->address_counts);
     rill_server_free_gates(server);
     rill_sys_free(server->loops);

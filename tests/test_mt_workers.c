@@ -374,7 +374,8 @@ static void describe_thread(struct rill_job *job)
 START_TEST(threads_are_named_and_get_no_signals)
 {
     int error;
-    workers = rill_workers_start(&(struct rill_workers_config){"disk", 1, 1}, &error);
+    workers =
+        rill_workers_start(&(struct rill_workers_config){.name = "disk", .threads = 1, .queue_length = 1}, &error);
     struct test_job test = make_job();
     test.job.run = describe_thread;
     must_submit(&test);
@@ -386,7 +387,8 @@ END_TEST
 
 START_TEST(bad_configurations_are_refused)
 {
-    static const struct rill_workers_config bad[] = {{NULL, 0, 1}, {NULL, 1025, 1}, {NULL, 1, 0}};
+    static const struct rill_workers_config bad[] = {
+        {.threads = 0, .queue_length = 1}, {.threads = 1025, .queue_length = 1}, {.threads = 1}};
     for (size_t i = 0; i < rill_array_length(bad); i++) {
         int error = 0;
         ck_assert_ptr_null(rill_workers_start(&bad[i], &error));
