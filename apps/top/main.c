@@ -24,7 +24,7 @@ static struct {
     size_t length;
     unsigned taken; /* samples so far; the newest is taken - 1, modulo 2 */
     struct top_sample samples[2];
-} top = {.every_ms = 1000};
+} top;
 
 static const struct rill_parser_limits limits = {.max_request_line_bytes = 8192,
                                                  .max_header_bytes = 32768,
@@ -185,6 +185,7 @@ static int run(void)
 
 int main(int argc, char **argv)
 {
+    top.every_ms = 1000;
     const struct rill_option options[] = {
         {"--once", .help = "look twice, --interval apart, print that, and exit", .kind = RILL_OPTION_FLAG,
          .target = &top.once},
