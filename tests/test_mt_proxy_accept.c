@@ -510,7 +510,7 @@ START_TEST(a_header_on_its_way_when_the_server_stops_is_heard)
 {
     bool heard = false;
     for (int attempt = 0; attempt < 20 && !heard; attempt++) {
-        char greeting[80], got[80] = "";
+        char greeting[100], got[100] = "";
         start((struct rill_server_config){.threads = 1});
         int fd = dial(PROXIED), late = dial(PROXIED);
         snprintf(greeting, sizeof greeting, "%slast words", greeting_of(4, fd));
