@@ -12,7 +12,7 @@
 
 static struct {
     pthread_mutex_t lock;
-    int fd;     /* guarded by lock */
+    int fd;     /* written with lock held; atomic, for rill_log_fd() */
     char *path; /* guarded by lock; NULL: standard error */
 } sink = {PTHREAD_MUTEX_INITIALIZER, STDERR_FILENO, NULL};
 
@@ -53,7 +53,7 @@ static void sink_replace(int fd, char *path)
     pthread_mutex_lock(&sink.lock);
     int old_fd = sink.path ? sink.fd : -1;
     char *old_path = sink.path;
-    sink.fd = fd;
+    __atomic_store_n(&sink.fd, fd, __ATOMIC_RELAXED);
     sink.path = path;
     pthread_mutex_unlock(&sink.lock);
     if (old_fd >= 0)
@@ -86,6 +86,11 @@ int rill_log_open(const char *path)
     return 0;
 }
 
+int rill_log_fd(void)
+{
+    return __atomic_load_n(&sink.fd, __ATOMIC_RELAXED);
+}
+
 int rill_log_reopen(void)
 {
     pthread_mutex_lock(&sink.lock);
@@ -95,7 +100,7 @@ int rill_log_reopen(void)
         rc = open_append(sink.path);
         if (rc >= 0) {
             old_fd = sink.fd;
-            sink.fd = rc;
+            __atomic_store_n(&sink.fd, rc, __ATOMIC_RELAXED);
             rc = 0;
         }
     }

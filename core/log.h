@@ -40,6 +40,9 @@ int rill_log_reopen(void);
  * Thread: any. */
 void rill_log(enum rill_log_level level, const char *format, ...) RILL_PRINTF(2, 3);
 
+/* The descriptor that lines go to at the moment; for signal handlers, which may call nothing else here. Thread: any. */
+int rill_log_fd(void);
+
 #define rill_log_debug(...) rill_log(RILL_LOG_DEBUG, __VA_ARGS__)
 #define rill_log_info(...) rill_log(RILL_LOG_INFO, __VA_ARGS__)
 #define rill_log_warn(...) rill_log(RILL_LOG_WARN, __VA_ARGS__)

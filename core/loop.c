@@ -7,6 +7,7 @@
  * run, but has not yet written to wake_fd. Nothing on the way of a post guards against that. Instead the loop counts:
  * every take that finds tasks means exactly one push that found the mailbox empty, hence one write; and the eventfd's
  * own counter says how many writes have happened. rill_loop_free() waits until the two agree. */
+#include "rill/core/crash_internal.h"
 #include "rill/core/loop_internal.h"
 
 #include <event2/event.h>
@@ -43,6 +44,7 @@ static void describe_thread(char *text, size_t size)
 static void own(struct rill_loop *loop)
 {
     describe_thread(loop->owner_name, sizeof(loop->owner_name));
+    __atomic_store_n(&loop->owner_thread, gettid(), __ATOMIC_RELAXED);
     __atomic_store_n(&loop->owner, &thread_token, __ATOMIC_RELEASE);
 }
 
@@ -87,13 +89,15 @@ static struct rill_task *queue_take(struct rill_task_queue *queue)
 }
 
 /* The link is read first: a task is its callee's from the call on. */
-static void run_all(struct rill_task *task)
+static void run_all(struct rill_loop *loop, struct rill_task *task)
 {
     while (task != NULL) {
         struct rill_task *next = task->next;
+        loop->task = task->run;
         task->run(task);
         task = next;
     }
+    loop->task = NULL;
 }
 
 void rill_loop_defer(struct rill_loop *loop, struct rill_task *task)
@@ -110,9 +114,9 @@ void rill_loop_defer_last(struct rill_loop *loop, struct rill_task *task)
 
 static void run_deferred(struct rill_loop *loop)
 {
-    run_all(queue_take(&loop->deferred));
+    run_all(loop, queue_take(&loop->deferred));
     while (loop->deferred_last.first != NULL)
-        run_all(queue_take(&loop->deferred_last));
+        run_all(loop, queue_take(&loop->deferred_last));
 }
 
 static void write_wake_fd(int fd)
@@ -195,7 +199,7 @@ static void run_posted(struct rill_loop *loop)
         return;
     loop->wakes_owed++;
     rill_loop_note_tasks(loop, count_tasks(tasks));
-    run_all(tasks);
+    run_all(loop, tasks);
 }
 
 /* ---- Turns --------------------------------------------------------------------------------------------- */
@@ -208,11 +212,13 @@ static int turn(struct rill_loop *loop, bool wait)
     loop->must_not_wait = false;
     loop->in_turn = true; /* the clock is read after the wait, by whoever asks first */
     int result = event_base_loop(loop->base, wait ? EVLOOP_ONCE : EVLOOP_ONCE | EVLOOP_NONBLOCK);
+    rill_loop_begin_work(loop);
     run_posted(loop);
     rill_loop_run_timers(loop);
     run_deferred(loop);
     if (loop->turn_events > 0)
         rill_loop_note_turn(loop);
+    rill_stat_set(&loop->progress, loop->progress + 1);
     loop->in_turn = false;
     loop->now_valid = false;
     return result < 0 ? -EIO : 0;
@@ -239,7 +245,7 @@ static void run_rest(struct rill_loop *loop)
     loop->closed = true;
     if (tasks != NULL)
         loop->wakes_owed++;
-    run_all(tasks);
+    run_all(loop, tasks);
     do
         run_deferred(loop);
     while (loop->deferred.first != NULL);
@@ -259,6 +265,7 @@ int rill_loop_run(struct rill_loop *loop)
         return -ESHUTDOWN;
     own(loop);
     struct rill_loop *outer = enter(loop, __func__);
+    void *crash_stack = rill_crash_stack_reserve();
     int error = 0;
     while (error == 0 && !__atomic_load_n(&loop->stop, __ATOMIC_ACQUIRE))
         error = turn(loop, true);
@@ -267,6 +274,7 @@ int rill_loop_run(struct rill_loop *loop)
     loop->in_turn = false;
     loop->now_valid = false;
     loop->ended = true;
+    rill_crash_stack_release(crash_stack);
     leave(outer);
     __atomic_store_n(&loop->owner, NULL, __ATOMIC_RELEASE);
     return error;

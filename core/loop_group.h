@@ -48,8 +48,8 @@ int rill_thread_pin(unsigned i);
  * hint: where the system refuses it nothing changes. Thread: any. */
 void rill_thread_set_patient(void);
 
-/* Starts THREAD in MAIN(ARG) with every signal blocked, so that signals reach the main reactor alone. Returns 0 or a
- * negative errno. Thread: any. */
+/* Starts THREAD in MAIN(ARG) with every signal blocked, so that signals reach the main reactor alone; but for those of
+ * core/crash.h and SIGURG (core/watchdog.h). Returns 0 or a negative errno. Thread: any. */
 int rill_thread_start_quiet(pthread_t *thread, void *(*main)(void *arg), void *arg);
 
 /* Names the calling thread in thread lists: at most 15 bytes, more are cut. Thread: any. */

@@ -2,6 +2,7 @@
 #ifndef RILL_CORE_LOOP_INTERNAL_H
 #define RILL_CORE_LOOP_INTERNAL_H
 
+#include "rill/core/crash.h"
 #include "rill/core/loop_stats.h"
 
 struct event;
@@ -33,9 +34,12 @@ struct rill_loop {
     const void *owner;   /* atomic: token of the thread that may use the loop; NULL: whoever comes first */
     char owner_name[32]; /* for the message of a failed check only */
     uint64_t posted_ns;  /* atomic: when the post was made that woke the loop last */
+    int owner_thread;    /* atomic: the owner's gettid() */
     char apart_after[RILL_CACHE_LINE];
 
     /* The loop thread's alone, all that follows. */
+    uint64_t progress;  /* odd while the loop works, another number each time; read by core/watchdog.c */
+    rill_task_fn *task; /* that runs; NULL: none does */
     bool in_turn;
     bool must_not_wait; /* there is work that no event will announce */
     bool timer_expired;
@@ -60,6 +64,7 @@ struct rill_loop {
     struct rill_trace_lane *trace; /* the owner's; NULL: none */
     void *slots[RILL_LOOP_SLOTS];
     void (*slot_destroy[RILL_LOOP_SLOTS])(void *value);
+    rill_describe_fn *describe[RILL_LOOP_SLOTS];
 
     unsigned turn_events;
     struct rill_loop_turn turn;
@@ -71,6 +76,12 @@ struct rill_loop {
 
 /* Makes a base that waits with BACKEND and nothing else. Returns 0, -ENOTSUP or another negative errno. */
 int rill_loop_base_new(struct event_base **base, enum rill_backend backend);
+
+/* The wait is over: from here to the end of the turn the loop works. */
+static inline void rill_loop_begin_work(struct rill_loop *loop)
+{
+    rill_stat_set(&loop->progress, loop->progress | 1);
+}
 
 /* Reads the clock for this turn; returns nanoseconds. */
 uint64_t rill_loop_read_clock(struct rill_loop *loop);

@@ -27,10 +27,17 @@ void rill_loop_stats_init(struct rill_loop_stats *stats)
         rill_histogram_init(counts[i], RILL_LOOP_STAT_BITS, stats->count_counts[i], RILL_LOOP_COUNT_BUCKETS);
 }
 
+void rill_loop_note_work(struct rill_loop *loop)
+{
+    rill_loop_begin_work(loop);
+}
+
 void rill_loop_note_event(struct rill_loop *loop)
 {
-    if (loop->turn_events++ == 0)
+    if (loop->turn_events++ == 0) {
         loop->turn.began_ns = rill_loop_read_clock(loop);
+        rill_loop_begin_work(loop);
+    }
 }
 
 void rill_loop_note_turn(struct rill_loop *loop)

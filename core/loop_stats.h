@@ -23,6 +23,9 @@ struct rill_loop_stats {
     uint64_t tasks;   /* posted and run */
     uint64_t timers;  /* armed now */
 
+    uint64_t stalls;           /* written by the loop's core/watchdog.h: turns that lasted too long, ... */
+    uint64_t longest_stall_ms; /* ... and the longest of them, also while it lasts */
+
     struct rill_histogram events_a_turn;
     struct rill_histogram turn_us;       /* how long a turn took */
     struct rill_histogram timer_late_us; /* by how much the earliest of the timers that were due together was late */
@@ -53,6 +56,10 @@ const struct rill_loop_stats *rill_loop_stats(const struct rill_loop *loop);
 /* An event of a descriptor is about to be looked after: the turn's first starts its clock. For whoever adds events of
  * his own to rill_loop_base(); net/ does it for its own. */
 void rill_loop_note_event(struct rill_loop *loop);
+
+/* A callback of rill_loop_base() that is not counted as an event begins: from here on, and no earlier, core/watchdog.h
+ * sees that the turn lasts. */
+void rill_loop_note_work(struct rill_loop *loop);
 
 #ifdef __cplusplus
 }

@@ -14,6 +14,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -174,6 +175,9 @@ RILL_SYS(int, thread_create, (pthread_t * thread, void *(*main)(void *), void *a
 RILL_SYS(int, sched_setscheduler, (pid_t thread, int policy, const struct sched_param *parameters),
          sched_setscheduler(thread, policy, parameters))
 RILL_SYS(int, thread_join, (pthread_t thread), pthread_join(thread, NULL))
+/* Signals: to a thread of this process by its gettid(), and to the caller. */
+RILL_SYS(int, tgkill, (pid_t thread, int number), (int)syscall(SYS_tgkill, getpid(), thread, number))
+RILL_SYS(int, raise, (int number), raise(number))
 
 #undef RILL_SYS
 

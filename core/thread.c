@@ -13,8 +13,12 @@ enum {
 
 int rill_thread_start_quiet(pthread_t *thread, void *(*main)(void *arg), void *arg)
 {
+    /* A fault of the thread's own is none of those to keep off, and SIGURG is how core/watchdog.c asks it. */
+    static const int left[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGURG};
     sigset_t all, before;
     sigfillset(&all);
+    for (unsigned i = 0; i < rill_array_length(left); i++)
+        sigdelset(&all, left[i]);
     int error = pthread_sigmask(SIG_SETMASK, &all, &before);
     if (error != 0)
         return -error;

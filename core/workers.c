@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 
+#include "rill/core/crash_internal.h"
 #include "rill/core/loop_group.h"
 #include "rill/core/sys.h"
 #include "rill/core/thread_internal.h"
@@ -179,6 +180,7 @@ static void *work(void *arg)
     rill_thread_number_name(name, workers->name, workers->named++);
     rill_thread_set_name(name);
     struct rill_trace_lane *lane = rill_trace_lane_new(workers->trace, name);
+    void *crash_stack = rill_crash_stack_reserve();
     for (;;) {
         while (workers->queue.first == NULL && !workers->stopping)
             pthread_cond_wait(&workers->work_or_stop, &workers->lock);
@@ -188,6 +190,7 @@ static void *work(void *arg)
         process(workers, list_pop(&workers->queue), lane);
     }
     pthread_mutex_unlock(&workers->lock);
+    rill_crash_stack_release(crash_stack);
     return NULL;
 }
 

@@ -56,6 +56,7 @@ int rill_http_loop_start(struct rill_loop *loop, void *arg)
     http->turn = rill_loop_turn_under_way(loop);
     http->turn->within_us = &http->stats.took_us;
     rill_loop_set_slot(loop, RILL_LOOP_SLOT_HTTP, http, loop_context_destroy);
+    rill_loop_set_describe(loop, RILL_LOOP_SLOT_HTTP, rill_session_describe);
     __atomic_store_n(&server->loops[rill_loop_index(loop)], http, __ATOMIC_RELEASE);
     return 0;
 }

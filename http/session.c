@@ -14,6 +14,7 @@
 
 enum {
     DISCARD_BYTES = 256 * 1024, /* so much of an unwanted body is read for the sake of keeping the connection */
+    PATH_NOTED = 200,           /* bytes of a path in a report */
     STOP_GRACE_MS = 250,        /* an idle client may have a request on its way when the server begins to drain */
 };
 
@@ -59,14 +60,39 @@ void rill_session_leave(struct rill_session *session)
         bury(session);
 }
 
+/* Calls the handler of X, or one of its callbacks, so that a report of a crash or a stall can name the request. Such a
+ * call may lie within another exchange's. */
+static void call(struct rill_exchange *x, rill_handler_fn *fn, void *arg)
+{
+    struct rill_http_loop *http = rill_exchange_http(x);
+    const struct rill_exchange *outer = http->current;
+    http->current = x;
+    x->callbacks++;
+    fn(x, arg);
+    x->callbacks--;
+    http->current = outer;
+}
+
+void rill_session_describe(const void *value, struct rill_note *note)
+{
+    const struct rill_exchange *x = ((const struct rill_http_loop *)value)->current;
+    if (!x)
+        return;
+    struct rill_slice method = rill_exchange_method_name(x);
+    rill_note_bytes(note, method.bytes, method.length);
+    rill_note_text(note, " ");
+    rill_note_bytes(note, x->path.bytes, x->path.length < PATH_NOTED ? x->path.length : PATH_NOTED);
+    rill_note_text(note, " on ");
+    rill_conn_describe(x->session->conn, note);
+    note->callback = (void *)(uintptr_t)x->match.handler;
+}
+
 void rill_session_call(struct rill_exchange *x, rill_handler_fn *fn, void *arg)
 {
     struct rill_session *session = x->session;
     uint64_t began_ns = rill_trace_begin(session->http->trace, session->conn);
     rill_session_enter(session);
-    x->callbacks++;
-    fn(x, arg);
-    x->callbacks--;
+    call(x, fn, arg);
     rill_trace_end(session->http->trace, session->conn, RILL_TRACE_HANDLER, began_ns);
     rill_session_settle(x);
     rill_session_leave(session);
@@ -187,12 +213,13 @@ static void dispatch(struct rill_exchange *x)
     rill_router_find(config_of(session)->router, (enum rill_method)parser->method, rill_exchange_method_name(x),
                      x->path, &x->match);
     uint64_t began_ns = rill_trace_begin(session->http->trace, session->conn);
-    x->callbacks++;
-    if (RILL_LIKELY(x->match.handler != NULL))
-        x->match.handler(x, x->match.arg);
-    else
+    if (RILL_LIKELY(x->match.handler != NULL)) {
+        call(x, x->match.handler, x->match.arg);
+    } else {
+        x->callbacks++;
         answer_without_handler(x);
-    x->callbacks--;
+        x->callbacks--;
+    }
     rill_trace_end(session->http->trace, session->conn, RILL_TRACE_HANDLER, began_ns);
 }
 
@@ -232,6 +259,9 @@ static bool take_head(struct rill_session *session, struct rill_input *input)
 
 static void tell_body(struct rill_exchange *x, struct rill_slice bytes, bool end)
 {
+    struct rill_http_loop *http = rill_exchange_http(x);
+    const struct rill_exchange *outer = http->current;
+    http->current = x;
     x->callbacks++;
     if (x->on_body && bytes.length > 0 && x->phase != RILL_RESPONSE_COMPLETE)
         x->on_body(x, x->body_arg, bytes, false);
@@ -240,6 +270,7 @@ static void tell_body(struct rill_exchange *x, struct rill_slice bytes, bool end
         x->on_body(x, x->body_arg, (struct rill_slice){NULL, 0}, true);
     }
     x->callbacks--;
+    http->current = outer;
 }
 
 /* Drops the request's body, up to a limit: then the connection ends. */
@@ -444,7 +475,7 @@ static void on_drain(struct rill_conn *conn)
     x->on_room = NULL;
     x->callbacks++;
     if (on_room && x->phase != RILL_RESPONSE_COMPLETE)
-        on_room(x, x->room_arg);
+        call(x, on_room, x->room_arg);
     if (x->body_done && wants_body(x))
         tell_body(x, (struct rill_slice){NULL, 0}, true);
     x->callbacks--;

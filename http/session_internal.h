@@ -3,6 +3,7 @@
 #ifndef RILL_HTTP_SESSION_INTERNAL_H
 #define RILL_HTTP_SESSION_INTERNAL_H
 
+#include "rill/core/crash.h"
 #include "rill/core/line_writer.h"
 #include "rill/core/slab.h"
 #include "rill/core/trace.h"
@@ -119,6 +120,7 @@ struct rill_http_loop {
     unsigned free_exchange_count;
     struct rill_exchange *dead_exchanges; /* their connections died; freed, sessions and all, when the turn ends */
     struct rill_task dead_task, end_task;
+    const struct rill_exchange *current; /* whose handler has been called; NULL: none's */
     struct rill_line_channel *log;       /* NULL: no access log */
     struct rill_file_cache *file_caches; /* of this loop, one for each struct rill_files */
     struct rill_loop_turn *turn;         /* the loop's */
@@ -172,6 +174,9 @@ bool rill_session_would_discard(const struct rill_exchange *x);
 
 /* HTTP's task for the end of a turn in which connections died. */
 void rill_session_free_dead(struct rill_task *task);
+
+/* What the loop is doing, for rill_loop_set_describe(); VALUE is its struct rill_http_loop. */
+void rill_session_describe(const void *value, struct rill_note *note);
 
 /* Closes the connections of all sessions; what is left of them is freed when the turn ends. */
 void rill_session_close_all(struct rill_http_loop *http);

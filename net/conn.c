@@ -7,6 +7,7 @@
  *
  * With poll and select there are no edges, so there `interest` follows what is wanted, at the cost of changing the
  * event; epoll never comes to that code. */
+#include "rill/core/crash.h"
 #include "rill/core/log.h"
 #include "rill/core/loop_stats.h"
 #include "rill/core/sys.h"
@@ -75,6 +76,13 @@ static uint32_t most_connections(void)
     return 2 * most + 4096;
 }
 
+static void describe(const void *value, struct rill_note *note)
+{
+    const struct rill_net *net = value;
+    if (net->current)
+        rill_conn_describe(net->current, note);
+}
+
 struct rill_net *rill_net_of(struct rill_loop *loop)
 {
     struct rill_net *net = rill_loop_slot(loop, RILL_LOOP_SLOT_NET);
@@ -97,6 +105,7 @@ struct rill_net *rill_net_of(struct rill_loop *loop)
     rill_list_init(&net->closed);
     rill_list_init(&net->connects);
     rill_loop_set_slot(loop, RILL_LOOP_SLOT_NET, net, net_destroy);
+    rill_loop_set_describe(loop, RILL_LOOP_SLOT_NET, describe);
     return net;
 }
 
@@ -292,11 +301,8 @@ void rill_conn_was_active(struct rill_conn *conn)
 
 /* --- events --- */
 
-static void on_event(evutil_socket_t fd, short what, void *arg)
+static void handle_event(struct rill_conn *conn, short what)
 {
-    struct rill_conn *conn = arg;
-    (void)fd;
-    rill_loop_note_event(conn->net->loop);
     if (what & EV_WRITE)
         conn->writable = true;
     if (what & (EV_READ | EV_CLOSED)) {
@@ -311,6 +317,17 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
             return;
     }
     rill_conn_read(conn);
+}
+
+static void on_event(evutil_socket_t fd, short what, void *arg)
+{
+    struct rill_conn *conn = arg;
+    struct rill_net *net = conn->net;
+    (void)fd;
+    rill_loop_note_event(net->loop);
+    net->current = conn;
+    handle_event(conn, what);
+    net->current = NULL;
 }
 
 int rill_conn_watch(struct rill_conn *conn, short interest)
@@ -552,6 +569,17 @@ struct rill_conn_id rill_conn_id(const struct rill_conn *conn)
     const struct rill_net *net = conn->net;
     uint64_t loop = rill_loop_index(net->loop), slot = conn->slot;
     return (struct rill_conn_id){loop << 56 | slot << 32 | rill_slab_generation(&net->conns, conn->slot)};
+}
+
+void rill_conn_describe(const struct rill_conn *conn, struct rill_note *note)
+{
+    uint64_t id = rill_conn_id(conn).value;
+    rill_note_text(note, "connection ");
+    rill_note_number(note, id >> 56, 10);
+    rill_note_text(note, "/");
+    rill_note_number(note, id >> 32 & 0xffffff, 10);
+    rill_note_text(note, "/");
+    rill_note_number(note, (uint32_t)id, 10);
 }
 
 uint32_t rill_conn_count(struct rill_loop *loop)

@@ -26,6 +26,7 @@ extern "C" {
 
 struct rill_conn;
 struct rill_file_ref;
+struct rill_note;
 
 /* Names a connection by value: loop (8 bits), slot (24), generation (32). 0 names none. May be copied anywhere and
  * kept for ever; one that outlived its connection finds nothing. */
@@ -210,6 +211,9 @@ void *rill_conn_arg(const struct rill_conn *conn);
 
 struct rill_loop *rill_conn_loop(const struct rill_conn *conn);
 struct rill_conn_id rill_conn_id(const struct rill_conn *conn);
+
+/* Says "connection LOOP/SLOT/GENERATION", its id, in NOTE. For describers (core/crash.h). */
+void rill_conn_describe(const struct rill_conn *conn, struct rill_note *note);
 const struct rill_ip *rill_conn_peer(const struct rill_conn *conn);
 
 /* Asks the system for the address of our end, or of the other one: behind proxies (net/server.h) that is the proxy's,

@@ -82,6 +82,7 @@ struct rill_net {
     struct rill_list closed;        /* connections whose memory goes back when the turn ends */
     struct rill_attached *attached; /* memory that goes back with them: see rill_net_free_with_closed() */
     struct rill_task ready_task, closed_task;
+    struct rill_conn *current;           /* whose event is looked after; NULL: none's */
     struct rill_list connects;           /* rill_connect() that are under way */
     struct rill_datagram_net *datagrams; /* what endpoints share; NULL: there was none yet */
     bool ready_deferred, closed_deferred;

@@ -1,4 +1,5 @@
 /* connect_attempt.c - one address of a connect: socket, handshake, and how it stands. */
+#include "rill/core/loop_stats.h"
 #include "rill/core/sys.h"
 #include "rill/net/connect_internal.h"
 #include <netinet/tcp.h>
@@ -66,6 +67,7 @@ static void on_event(evutil_socket_t fd, short what, void *arg)
     struct rill_attempt *attempt = arg;
     int error = 0;
     socklen_t length = sizeof error;
+    rill_loop_note_work(attempt->connect->net->loop);
     /* With epoll a failure shows as readable too; so does much else. Writable alone is a success. */
     if (what != EV_WRITE || !attempt->connect->net->edge_triggered) {
         if (rill_sys_getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0)

@@ -5,6 +5,7 @@
  * brings it back: the level-triggered event would spin otherwise. */
 #include "rill/net/listener.h"
 #include "rill/core/log.h"
+#include "rill/core/loop_stats.h"
 #include "rill/core/sys.h"
 #include "rill/net/defer_internal.h"
 #include "rill/net/sock_internal.h"
@@ -162,6 +163,7 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
     struct rill_listener *listener = arg;
     (void)fd;
     (void)what;
+    rill_loop_note_work(listener->loop);
     unsigned welcome = room(listener);
     if (welcome == 0) {
         complain(listener, 0);

@@ -6,6 +6,7 @@
 #include "rill/net/server.h"
 #include "rill/core/log.h"
 #include "rill/core/sys.h"
+#include "rill/core/watchdog.h"
 #include "rill/net/server_internal.h"
 #include <signal.h>
 #include <stdio.h>
@@ -407,6 +408,21 @@ static int start_group(struct rill_server *server)
     return 0;
 }
 
+/* Without it a server runs all the same. */
+static void start_watchdog(struct rill_server *server)
+{
+    struct rill_loop *loops[RILL_LOOP_MAX] = {server->main_loop};
+    unsigned count = 1;
+    int error;
+    if (server->config.stall_threshold_ms == 0)
+        return;
+    for (unsigned k = 0; k < server->loop_count && server->group; k++)
+        loops[count++] = server->loops[k].loop;
+    server->watchdog = rill_watchdog_start(loops, count, server->config.stall_threshold_ms, &error);
+    if (!server->watchdog)
+        rill_log_warn("%s: nobody looks after stalled loops: %s", server->name, strerror(-error));
+}
+
 int rill_server_run(struct rill_server *server, bool signals)
 {
     if (rill_server_state(server) != SERVER_NEW)
@@ -417,11 +433,13 @@ int rill_server_run(struct rill_server *server, bool signals)
         error = start_group(server);
     if (error == 0) {
         set_state(server, SERVER_STARTING);
+        start_watchdog(server);
         server->waiting_for = server->loop_count;
         for (unsigned k = 0; k < server->loop_count; k++)
             order(&server->loops[k], &server->loops[k].start_task, prepare_loop);
         error = rill_loop_run(server->main_loop);
     }
+    rill_watchdog_stop(server->watchdog);
     release_signals(server);
     rill_loop_group_join(server->group); /* the loops stay, for those who still post to them and are refused */
     for (unsigned k = 0; k < server->loop_count && error < 0 && server->loops[k].loop; k++)

@@ -77,6 +77,7 @@ struct rill_server_config {
     const char *trace_path;              /* where core/trace.h writes; NULL: nowhere */
     unsigned trace_sample;               /* as there */
     uint64_t drain_timeout_ms;           /* 0: 10 s */
+    uint64_t stall_threshold_ms;         /* loops are looked after, see core/watchdog.h; 0: they are not */
     enum rill_defer_accept defer_accept; /* for protocols in which the client speaks first */
     const struct rill_conn_handler *handler;
     void *arg;                /* rill_conn_arg() */

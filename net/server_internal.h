@@ -102,6 +102,7 @@ struct rill_server {
     struct rill_address_counts *address_counts; /* NULL: no limit by address */
     struct rill_workers *workers;               /* NULL: none */
     struct rill_trace *trace;                   /* NULL: none */
+    struct rill_watchdog *watchdog;             /* while it runs; NULL: none */
     int state;                                  /* enum server_state; written by the main loop's thread, read by any */
     int error;
     struct stop_request want_drain, want_close;

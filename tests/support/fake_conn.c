@@ -1,5 +1,6 @@
 /* fake_conn.c - see fake_conn.h. */
 #include "fake_conn.h"
+#include "rill/core/crash.h"
 #include "rill/core/list.h"
 #include "rill/core/slab.h"
 #include "rill/core/sys.h"
@@ -590,6 +591,12 @@ const struct rill_ip *rill_conn_peer(const struct rill_conn *conn)
 bool rill_conn_is_open(const struct rill_conn *conn)
 {
     return conn->state == OPEN;
+}
+
+void rill_conn_describe(const struct rill_conn *conn, struct rill_note *note)
+{
+    rill_note_text(note, "connection ");
+    rill_note_number(note, conn->slot, 10);
 }
 
 struct rill_conn_id rill_conn_id(const struct rill_conn *conn)
