@@ -1,5 +1,6 @@
 /* options.c - the command line that all programs share: one table of options, one parser, one help text. */
 #include "options.h"
+#include "rill/core/crash.h"
 #include "rill/core/log.h"
 #include "rill/core/units.h"
 #include "rill/http/admin.h"
@@ -119,6 +120,8 @@ static const struct rill_option server_options[] = {
      AT(server.write_timeout_ms), .min = 1},
     {"--drain-timeout", "TIME", "for what is in flight to finish when stopping (10s)", RILL_OPTION_DURATION,
      AT(server.drain_timeout_ms), .min = 1},
+    {"--stall-threshold", "TIME", "a turn of a reactor that takes longer is logged, with a backtrace; 0s: none is (1s)",
+     RILL_OPTION_DURATION, AT(server.stall_threshold_ms), .max = 3600000},
     {"--max-connections", "N", "accepting pauses at so many (the limit of open files)", RILL_OPTION_COUNT,
      AT(server.max_connections), .min = 1, .max = 1 << 20},
     {"--admin", "ADDR", "show metrics, health and a page with them there: [HOST:]PORT; HOST 127.0.0.1 (off)",
@@ -282,6 +285,7 @@ int rill_app_parse(struct rill_app *app, int argc, char **argv)
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
     bool only_operands = false;
     app->server.name = app->name;
+    app->server.stall_threshold_ms = 1000;
     app->server.threads = cpus > 0 && cpus < RILL_LOOP_MAX ? (int)cpus : 1;
     for (int i = 1; i < argc; i++) {
         if (!only_operands && strcmp(argv[i], "--") == 0) {
@@ -305,5 +309,6 @@ int rill_app_parse(struct rill_app *app, int argc, char **argv)
                 app->error_log, strerror(-error));
         return 1;
     }
+    rill_crash_report_install(); /* without a stack of its own it still reports all but the end of that */
     return -1;
 }

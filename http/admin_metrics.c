@@ -35,6 +35,7 @@ LOOP(turns, turns)
 LOOP(events, events)
 LOOP(tasks, tasks)
 LOOP(timers, timers)
+LOOP(stalls, stalls)
 NET(open_connections, open)
 NET(connections, adopted)
 NET(received, bytes_in)
@@ -58,6 +59,7 @@ static void print_counters(struct rill_admin_text *text, const struct rill_admin
         {"rill_loop_events_total", "counter", "Events of connections that the loop looked after.", events},
         {"rill_loop_tasks_total", "counter", "Tasks that were posted to the loop and run.", tasks},
         {"rill_loop_timers", "gauge", "Timers armed when the last turn ended.", timers},
+        {"rill_loop_stalls_total", "counter", "Turns that took longer than --stall-threshold.", stalls},
     };
     for (unsigned i = 0; i < rill_array_length(metrics); i++) {
         head(text, metrics[i].name, metrics[i].type, metrics[i].help);

@@ -8,7 +8,7 @@ import subprocess
 from support import Client, E2ETest, make_request, program, server_environment, write_file
 
 SHARED = ["--listen", "--threads", "--workers", "--worker-queue", "--accept", "--backend", "--pin", "--idle-timeout",
-          "--header-timeout", "--body-timeout", "--write-timeout", "--drain-timeout", "--max-connections",
+          "--header-timeout", "--body-timeout", "--write-timeout", "--drain-timeout", "--stall-threshold", "--max-connections",
           "--max-header-bytes", "--max-body-bytes", "--log-level", "--help", "--version"]
 
 
@@ -39,7 +39,8 @@ class Usage(E2ETest):
             (["--accept", ""], "--accept"), (["--backend", "kqueue"], "--backend"), (["--log-level", "loud"], "--log-level"),
             (["--max-connections", "x"], "--max-connections"), (["--pin=1"], "--pin"),
         ]
-        for option in ("--idle-timeout", "--header-timeout", "--body-timeout", "--write-timeout", "--drain-timeout"):
+        for option in ("--idle-timeout", "--header-timeout", "--body-timeout", "--write-timeout", "--drain-timeout",
+                       "--stall-threshold"):
             table += [([option, value], option) for value in ("", "x", "10", "10x", "-1s", "1.5s", "s", "1 s",
                                                               "99999999999999999999s") if value != "10"]
         for option in ("--max-header-bytes", "--max-body-bytes"):
