@@ -267,11 +267,12 @@ static void on_close(struct rill_conn *conn, enum rill_close_reason reason)
 static void on_loop_stop(struct rill_loop *loop, void *arg)
 {
     struct hub *hub = rill_loop_slot(loop, RILL_LOOP_SLOT_APP);
-    struct rill_list *link;
     rill_bus_free(hub->bus);
-    while ((link = rill_list_pop_front(&hub->rooms))) {
-        rill_channel_unref(rill_container_of(link, struct room, link)->channel);
-        free(rill_container_of(link, struct room, link));
+    for (struct rill_list *link = hub->rooms.next, *next; link != &hub->rooms; link = next) {
+        struct room *room = rill_container_of(link, struct room, link);
+        next = link->next;
+        rill_channel_unref(room->channel);
+        free(room);
     }
     free(hub);
     rill_loop_set_slot(loop, RILL_LOOP_SLOT_APP, NULL, NULL);
