@@ -376,7 +376,7 @@ static void make_server(void)
                 .max_connections_per_address = sim_chance(8) ? 8 : 0,
                 .workers = 1 + (unsigned)sim_below(3),
                 .defer_accept = (enum rill_defer_accept)sim_below(4),
-                .high_watermark = (size_t)256 << sim_below(8),
+                .high_watermark = sim_chance(4) ? 0 : (size_t)256 << sim_below(8),
                 .listens = {{.address = "127.0.0.1:80"}, {.address = "127.0.0.1:7"}}},
         .idle_timeout_ms = 1000 + sim_below(60000),
     };
