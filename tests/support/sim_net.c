@@ -25,7 +25,7 @@ static void wake(const struct sim_socket *socket, short what)
 {
     if (socket->fd < 0)
         return;
-    struct sim_fd *entry = &sim.fds[socket->fd - SIM_FD_BASE];
+    struct sim_fd *entry = sim_fd_of(socket->fd, SIM_FD_STREAM, "a wake-up");
     for (unsigned i = 0; i < SIM_WATCHES; i++)
         if (entry->watches[i] && (entry->watches[i]->ev_events & what || what == 0))
             entry->edge = true;

@@ -225,7 +225,7 @@ int rill_sys_accept4(int fd, struct sockaddr *addr, socklen_t *length, int flags
         return -1;
     struct sim_peer *peer = entry->backlog[0];
     memmove(entry->backlog, entry->backlog + 1, --entry->backlog_count * sizeof *entry->backlog);
-    sim.fds[new_fd - SIM_FD_BASE].socket = peer->socket;
+    sim_fd_of(new_fd, SIM_FD_STREAM, "accept")->socket = peer->socket;
     peer->socket->fd = new_fd;
     struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(40000)};
     in.sin_addr.s_addr = htonl(0x0a000001u + (unsigned)sim_below(200));
