@@ -224,7 +224,9 @@ int rill_sys_accept4(int fd, struct sockaddr *addr, socklen_t *length, int flags
     if (new_fd < 0)
         return -1;
     struct sim_peer *peer = entry->backlog[0];
-    memmove(entry->backlog, entry->backlog + 1, --entry->backlog_count * sizeof *entry->backlog);
+    entry->backlog_count--;
+    for (unsigned i = 0; i < entry->backlog_count; i++)
+        entry->backlog[i] = entry->backlog[i + 1];
     sim_fd_of(new_fd, SIM_FD_STREAM, "accept")->socket = peer->socket;
     peer->socket->fd = new_fd;
     struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(40000)};
