@@ -62,7 +62,7 @@ void rill_session_leave(struct rill_session *session)
 
 /* Calls the handler of X, or one of its callbacks, so that a report of a crash or a stall can name the request. Such a
  * call may lie within another exchange's. */
-static void call(struct rill_exchange *x, rill_handler_fn *fn, void *arg)
+static inline __attribute__((always_inline)) void call(struct rill_exchange *x, rill_handler_fn *fn, void *arg)
 {
     struct rill_http_loop *http = rill_exchange_http(x);
     const struct rill_exchange *outer = http->current;

@@ -301,7 +301,7 @@ void rill_conn_was_active(struct rill_conn *conn)
 
 /* --- events --- */
 
-static void handle_event(struct rill_conn *conn, short what)
+static inline __attribute__((always_inline)) void handle_event(struct rill_conn *conn, short what)
 {
     if (what & EV_WRITE)
         conn->writable = true;
