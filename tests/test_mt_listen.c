@@ -387,6 +387,47 @@ START_TEST(many_come_and_go_at_once)
 }
 END_TEST
 
+enum { ADDRESSES = 3, LIMIT_OF_TABLE = 2, ROUNDS = 20000 };
+
+static struct rill_address_counts *table;
+static int held[ADDRESSES], took, too_many; /* atomic */
+
+static void *take_and_release(void *arg)
+{
+    uintptr_t seed = (uintptr_t)arg;
+    for (int i = 0; i < ROUNDS; i++) {
+        unsigned at = (unsigned)(seed + (uintptr_t)i / 7) % ADDRESSES;
+        struct rill_ip peer = {.version = 6, .bytes = {0x20, 0x01, (uint8_t)at, 0, 0, 0, 0, 0, (uint8_t)i}};
+        if (!rill_address_counts_take(table, &peer))
+            continue;
+        bump(&took);
+        if (__atomic_add_fetch(&held[at], 1, __ATOMIC_SEQ_CST) > LIMIT_OF_TABLE)
+            bump(&too_many);
+        if (i % 64 == 0)
+            usleep(1); /* so that others come while it holds one, on one processor, too */
+        __atomic_fetch_sub(&held[at], 1, __ATOMIC_SEQ_CST);
+        rill_address_counts_release(table, &peer);
+    }
+    return NULL;
+}
+
+START_TEST(threads_share_the_table)
+{
+    enum { THREADS = 5 };
+    pthread_t threads[THREADS];
+    table = rill_address_counts_new(LIMIT_OF_TABLE, 10);
+    took = too_many = 0;
+    for (uintptr_t i = 0; i < THREADS; i++)
+        ck_assert_int_eq(pthread_create(&threads[i], NULL, take_and_release, (void *)i), 0);
+    for (int i = 0; i < THREADS; i++)
+        pthread_join(threads[i], NULL);
+    ck_assert_int_eq(too_many, 0);
+    ck_assert_int_gt(took, ROUNDS / 100);
+    ck_assert_uint_eq(rill_address_counts_size(table), 0);
+    rill_address_counts_free(table);
+}
+END_TEST
+
 /* A loop that has no room for connections beyond the first. */
 static int on_cramped_loop_start(struct rill_loop *loop, void *arg)
 {
@@ -639,6 +680,7 @@ int main(void)
     tcase_add_loop_test(all, those_that_the_server_ends_are_given_back, 0, 2 * MODES);
     tcase_add_loop_test(all, who_sees_the_end_may_call_again, 0, MODES);
     tcase_add_loop_test(all, many_come_and_go_at_once, 0, 6);
+    tcase_add_test(all, threads_share_the_table);
     tcase_add_loop_test(all, who_cannot_be_adopted_is_not_counted, 0, MODES);
     tcase_add_loop_test(all, all_loops_share_the_pool, 0, MODES);
     tcase_add_loop_test(all, after_the_drain_the_pool_refuses, 0, MODES);
