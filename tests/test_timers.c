@@ -75,7 +75,7 @@ static void start(struct probe *probe, uint64_t delay_ms, uint64_t period_ms)
 
 START_TEST(fires_once_at_its_time)
 {
-    struct probe probe = {0};
+    static struct probe probe = {0};
     ck_assert_int_eq(rill_loop_after(loop, 50, on_fire, &probe, &probe.id), 0);
     ck_assert_uint_eq(rill_timer_count(loop), 1);
     for (uint64_t ms = 0; ms < 200; ms++)
@@ -90,7 +90,7 @@ END_TEST
 
 START_TEST(no_delay_is_this_turn_or_the_next)
 {
-    struct probe probe = {0};
+    static struct probe probe = {0};
     start(&probe, 0, 0);
     turn_at(0);
     ck_assert_uint_eq(probe.calls, 1);
@@ -104,7 +104,7 @@ END_TEST
 
 START_TEST(a_periodic_timer_does_not_drift)
 {
-    struct probe probe = {0};
+    static struct probe probe = {0};
     ck_assert_int_eq(rill_loop_every(loop, 10, on_fire, &probe, &probe.id), 0);
     for (uint64_t ms = 0; ms <= 1000; ms += 1 + ms % 4) /* each beat a little late, never by a period */
         turn_at(ms);
@@ -120,7 +120,7 @@ END_TEST
 
 START_TEST(missed_beats_are_skipped)
 {
-    struct probe probe = {0};
+    static struct probe probe = {0};
     start(&probe, 3, 10); /* beats at 3, 13, 23, ... */
     turn_at(2);
     ck_assert_uint_eq(probe.calls, 0);
@@ -150,7 +150,7 @@ static void take_25_ms(struct probe *probe)
 
 START_TEST(a_call_longer_than_the_period_is_not_followed_by_a_burst)
 {
-    struct probe probe = {.then = take_25_ms};
+    static struct probe probe = {.then = take_25_ms};
     start(&probe, 10, 10);
     turn_at(10); /* until 35; 20 and 30 have passed */
     ck_assert_uint_eq(probe.calls, 1);
@@ -172,7 +172,7 @@ static void try_a_turn(struct probe *probe)
 
 START_TEST(never_runs_inside_itself)
 {
-    struct probe probe = {.then = try_a_turn};
+    static struct probe probe = {.then = try_a_turn};
     start(&probe, 1, 1);
     turn_at(1);
     ck_assert_uint_eq(probe.calls, 1);
@@ -182,7 +182,7 @@ END_TEST
 
 START_TEST(a_period_that_is_too_long_to_be_told)
 {
-    struct probe probe = {0};
+    static struct probe probe = {0};
     start(&probe, 1, UINT64_MAX);
     turn_at(1);
     turn_at(UINT32_MAX);
@@ -193,7 +193,7 @@ END_TEST
 
 START_TEST(cancelled_it_does_not_fire)
 {
-    struct probe probe = {0};
+    static struct probe probe = {0};
     start(&probe, 10, (uint64_t)_i * 10);
     turn_at(9);
     ck_assert(rill_timer_cancel(loop, probe.id));
@@ -221,7 +221,7 @@ static void cancel_other(struct probe *probe)
 
 START_TEST(cancels_itself)
 {
-    struct probe probe = {.then = cancel_self};
+    static struct probe probe = {.then = cancel_self};
     start(&probe, 10, (uint64_t)_i * 10);
     turn_at(10);
     ck_assert_uint_eq(probe.calls, 1);
@@ -235,7 +235,7 @@ END_TEST
 
 START_TEST(cancels_another_that_is_due_in_the_same_turn)
 {
-    struct probe second = {0}, first = {.then = cancel_other, .other = &second};
+    static struct probe second = {0}, first = {.then = cancel_other, .other = &second};
     start(&first, 10, 0);
     start(&second, 10, (uint64_t)_i * 10);
     turn_at(100);
@@ -253,7 +253,7 @@ static void start_another(struct probe *probe)
 
 START_TEST(a_slot_used_again_has_another_id)
 {
-    struct probe second = {0}, first = {.then = start_another, .other = &second};
+    static struct probe second = {0}, first = {.then = start_another, .other = &second};
     start(&first, 10, 0);
     struct rill_timer_id stale = first.id;
     turn_at(10); /* the slot is free by the time of the call */
@@ -268,7 +268,7 @@ END_TEST
 
 START_TEST(strange_ids_name_nothing)
 {
-    struct probe probe = {0};
+    static struct probe probe = {0};
     ck_assert(!rill_timer_cancel(loop, (struct rill_timer_id){UINT64_C(9) << 56})); /* before there are any */
     start(&probe, 10, 10);
     uint64_t real = probe.id.value;
@@ -287,7 +287,7 @@ END_TEST
 
 START_TEST(the_loop_ends_what_is_left)
 {
-    struct probe probes[5] = {{.other = &probes[4]}, {.then = start_another, .other = &probes[0]}};
+    static struct probe probes[5] = {{.other = &probes[4]}, {.then = start_another, .other = &probes[0]}};
     for (int i = 0; i < 4; i++)
         start(&probes[i], 10 + (uint64_t)i, i % 2 ? 10 : 0);
     tear_down();
@@ -309,7 +309,7 @@ static void start_late(void *arg)
 
 START_TEST(none_is_started_when_the_loop_has_ended)
 {
-    struct probe probe = {0};
+    static struct probe probe = {0};
     struct rill_timer_config last = {.fn = on_fire, .arg = &probe, .destroy = start_late};
     ck_assert_int_eq(rill_timer_start(loop, &last, &probe.id), 0);
     rill_loop_stop(loop);
@@ -327,7 +327,7 @@ END_TEST
 
 START_TEST(posted_from_its_own_thread)
 {
-    struct probe probe = {0}, cancelled = {0};
+    static struct probe probe = {0}, cancelled = {0};
     struct rill_timer_config config = {.delay_ms = 10, .fn = on_fire, .arg = &probe, .destroy = on_destroy};
     ck_assert_int_eq(rill_timer_post_start(loop, &config), 0);
     ck_assert_uint_eq(rill_timer_count(loop), 0);
@@ -352,7 +352,7 @@ END_TEST
 
 START_TEST(memory_runs_out)
 {
-    struct probe probe = {0};
+    static struct probe probe = {0};
     struct rill_timer_config config = {.fn = on_fire, .arg = &probe, .destroy = on_destroy};
     rill_log_set_level(RILL_LOG_OFF);
     fake_sys.fail_after = 1;
