@@ -380,6 +380,7 @@ static int holes[3];
 static void bring_to(enum moment moment)
 {
     struct rill_addr hole;
+    config.backoff_ms = config.backoff_max_ms = 3600000; /* drawn from 0 up: hardly ever over before it is looked at */
     if (moment == RESOLVING) {
         name_server_set_up();
         name_server.held = true;
