@@ -239,8 +239,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static struct run run;
     static const struct rill_http_server_config config = {
         .limits = {.max_body_bytes = 4096, .max_header_bytes = 2048, .max_request_line_bytes = 512, .max_headers = 20},
-        .net.worker_queue = 2,
-        .net = {.high_watermark = 2000, .low_watermark = 500, .max_input_bytes = 1 << 20}};
+        .net = {.worker_queue = 2, .high_watermark = 2000, .low_watermark = 500, .max_input_bytes = 1 << 20}};
     if (size == 0)
         return 0;
     size_t script = data[0] < size - 1 ? data[0] : size - 1;
