@@ -3,24 +3,15 @@
 #include "bench.h"
 #include <math.h>
 
-/* splitmix64 */
-static uint64_t next_random(uint64_t *state)
-{
-    uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15));
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
-
 void bench_arrivals_start(struct bench_arrivals *arrivals, double per_second, bool poisson, uint64_t seed,
                           uint64_t now_ns)
 {
     *arrivals = (struct bench_arrivals){.interval_ns = per_second > 0 ? 1e9 / per_second : 0,
                                         .poisson = poisson,
-                                        .random = seed,
+                                        .random = {seed},
                                         .next_ns = (double)now_ns};
     if (per_second > 0) /* threads that begin together should not send together */
-        arrivals->next_ns += arrivals->interval_ns * ((double)(next_random(&arrivals->random) >> 11) * 0x1p-53);
+        arrivals->next_ns += arrivals->interval_ns * ((double)(rill_random_next(&arrivals->random) >> 11) * 0x1p-53);
 }
 
 uint64_t bench_arrivals_next(struct bench_arrivals *arrivals)
@@ -28,7 +19,7 @@ uint64_t bench_arrivals_next(struct bench_arrivals *arrivals)
     uint64_t at = (uint64_t)arrivals->next_ns;
     double gap = 1;
     if (arrivals->poisson) {
-        double uniform = ((double)(next_random(&arrivals->random) >> 11) + 1) * 0x1p-53; /* above 0 */
+        double uniform = ((double)(rill_random_next(&arrivals->random) >> 11) + 1) * 0x1p-53; /* above 0 */
         gap = -log(uniform);
     }
     arrivals->next_ns += gap * arrivals->interval_ns;

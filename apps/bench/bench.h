@@ -14,6 +14,7 @@
 
 #include "rill/core/histogram.h"
 #include "rill/core/loop.h"
+#include "rill/core/random.h"
 #include "rill/http/parser.h"
 #include "rill/net/connect.h"
 
@@ -189,7 +190,7 @@ struct bench_client **bench_client_link(struct bench_client *client); /* the thr
 struct bench_arrivals {
     double interval_ns; /* mean; 0: a closed loop */
     bool poisson;
-    uint64_t random;
+    struct rill_random random;
     double next_ns; /* of the clock */
 };
 void bench_arrivals_start(struct bench_arrivals *arrivals, double per_second, bool poisson, uint64_t seed,

@@ -5,6 +5,7 @@
  * weight is its inverse square. Neither sigma nor kappa can be below 0; a fit that wants that is made again
  * without the term. */
 #include "fit.h"
+#include "rill/core/random.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,14 +115,6 @@ void fit_mean(const double *values, unsigned count, double *mean, double *half_w
     *half_width = student * sqrt(squares / (count - 1) / count);
 }
 
-static uint64_t next_random(uint64_t *state)
-{
-    uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15));
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return z ^ (z >> 31);
-}
-
 static int by_size(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
@@ -138,7 +131,7 @@ static struct fit_interval middle_95(double *values, unsigned count)
 static void resample(const struct fit_data *data, bool amdahl, struct fit *fit)
 {
     static double lambdas[RESAMPLES], sigmas[RESAMPLES], kappas[RESAMPLES];
-    uint64_t random = 1; /* the same data give the same intervals */
+    struct rill_random random = {1}; /* the same data give the same intervals */
     unsigned made = 0;
     for (unsigned i = 0; i < RESAMPLES; i++) {
         double means[FIT_MAX_COUNTS];
@@ -146,7 +139,7 @@ static void resample(const struct fit_data *data, bool amdahl, struct fit *fit)
         for (unsigned c = 0; c < data->counts; c++) {
             means[c] = 0;
             for (unsigned r = 0; r < data->rounds; r++)
-                means[c] += data->throughput[c][next_random(&random) % data->rounds] / data->rounds;
+                means[c] += data->throughput[c][rill_random_up_to(&random, data->rounds - 1)] / data->rounds;
         }
         if (!fit_means(data, means, amdahl, &drawn))
             continue;
