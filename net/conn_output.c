@@ -44,7 +44,7 @@ static struct rill_segment *segment_lease(struct rill_net *net)
     return segment;
 }
 
-static void drop_object(struct rill_net *net, struct rill_segment *segment)
+static void drop_object(struct rill_net *net, const struct rill_segment *segment)
 {
     if (segment->kind == RILL_SEGMENT_SHARED)
         rill_buf_unref(segment->of.buf);
@@ -292,20 +292,19 @@ int rill_conn_send(struct rill_conn *conn, const void *bytes, size_t length)
     return 0;
 }
 
-/* Appends what has no bytes of its own: a header for LENGTH bytes from OFFSET on. Returns 0 or -ENOMEM; the reference
- * to the object is dropped then. */
-static int append_object(struct rill_conn *conn, struct rill_segment object, uint64_t offset, uint64_t length)
+/* Appends what has no bytes of its own: OBJECT, with a header for all of it. Returns 0 or -ENOMEM; the reference to
+ * what it is of is dropped then. */
+static int append_object(struct rill_conn *conn, const struct rill_segment *object)
 {
     struct rill_segment *segment = rill_sys_malloc(sizeof *segment);
-    object.start = offset;
-    object.end = offset + length;
+    uint64_t length = object->end - object->start;
     if (segment)
-        *segment = object;
+        *segment = *object;
     else
-        drop_object(conn->net, &object);
+        drop_object(conn->net, object);
     int error = append(conn, segment);
     if (error == 0) {
-        if (object.kind != RILL_SEGMENT_SHARED)
+        if (object->kind != RILL_SEGMENT_SHARED)
             conn->out->kernel_bytes += length;
         added(conn, length);
     }
@@ -314,8 +313,9 @@ static int append_object(struct rill_conn *conn, struct rill_segment object, uin
 
 int rill_conn_queue_buf(struct rill_conn *conn, struct rill_buf *buf, size_t offset)
 {
-    struct rill_segment object = {.kind = RILL_SEGMENT_SHARED, .of.buf = buf};
-    return append_object(conn, object, offset, rill_buf_length(buf) - offset);
+    struct rill_segment object = {
+        .kind = RILL_SEGMENT_SHARED, .of.buf = buf, .start = offset, .end = rill_buf_length(buf)};
+    return append_object(conn, &object);
 }
 
 int rill_conn_send_buf(struct rill_conn *conn, struct rill_buf *buf)
@@ -339,8 +339,9 @@ int rill_conn_send_file(struct rill_conn *conn, struct rill_file_ref *file, uint
         return -EPIPE;
     if (length == 0)
         return 0;
-    struct rill_segment object = {.kind = RILL_SEGMENT_FILE, .of.file = rill_file_ref_hold(file)};
-    return append_object(conn, object, offset, length);
+    struct rill_segment object = {
+        .kind = RILL_SEGMENT_FILE, .of.file = rill_file_ref_hold(file), .start = offset, .end = offset + length};
+    return append_object(conn, &object);
 }
 
 int rill_conn_send_pipe(struct rill_conn *conn, struct rill_pipe *pipe)
@@ -349,7 +350,8 @@ int rill_conn_send_pipe(struct rill_conn *conn, struct rill_pipe *pipe)
         rill_pipe_return(conn->net, pipe);
         return -EPIPE;
     }
-    return append_object(conn, (struct rill_segment){.kind = RILL_SEGMENT_PIPE, .of.pipe = pipe}, 0, pipe->held);
+    struct rill_segment object = {.kind = RILL_SEGMENT_PIPE, .of.pipe = pipe, .end = pipe->held};
+    return append_object(conn, &object);
 }
 
 /* Sends the copied and shared segments up to the next of another kind. Returns bytes sent, or a negative errno.
