@@ -3,6 +3,7 @@
 A server is started on port 0 and says on standard error where it listens. When a test ends it is sent SIGTERM, must
 exit with 0, and must have no sanitizer report on standard error.
 """
+import fcntl
 import os
 import re
 import resource
@@ -68,6 +69,8 @@ class Server:
         self.stopped = False
         self.listen = list(listen)
         self.errors = tempfile.TemporaryFile()
+        # The program and stderr() share one offset: what the program writes has to go to the end whatever was read.
+        fcntl.fcntl(self.errors, fcntl.F_SETFL, fcntl.fcntl(self.errors, fcntl.F_GETFL) | os.O_APPEND)
         self.error_log = error_log
         command = [program(name)]
         for address in self.listen:
@@ -99,9 +102,12 @@ class Server:
         found = re.findall(r"^\S+ info main: .*listening on (\S+)", self.stderr(), re.M)
         return found if len(found) >= len(self.listen) else None
 
+    def await_log(self, pattern):
+        """The match of PATTERN in what the program has said, as soon as it has."""
+        return wait_until(lambda: re.search(pattern, self.stderr()), f"{self.command} to say {pattern}")
+
     def stderr(self):
-        self.errors.seek(0)
-        text = self.errors.read()
+        text = os.pread(self.errors.fileno(), os.fstat(self.errors.fileno()).st_size, 0)
         if self.error_log and os.path.exists(self.error_log):
             with open(self.error_log, "rb") as file:
                 text += file.read()

@@ -71,8 +71,7 @@ class Metrics:
 class AdminTest(E2ETest):
     def start_with_admin(self, name, *args, **options):
         server = self.start(name, "--admin", "0", *args, **options)
-        server.admin = int(wait_until(lambda: re.search(r" info admin: .* listening on 127\.0\.0\.1:(\d+)",
-                                                        server.stderr()), "the admin server to listen").group(1))
+        server.admin = int(server.await_log(r" info admin: .* listening on 127\.0\.0\.1:(\d+)\n").group(1))
         return server
 
     def ask(self, server, target, method="GET"):
@@ -210,7 +209,7 @@ class Options(AdminTest):
     def test_a_port_alone_means_loopback(self):
         for address in ("0", ":0", "127.0.0.1:0"):
             server = self.start("rill-echo", "--threads", 1, "--admin", address)
-            self.assertRegex(server.stderr(), r"admin: listening on 127\.0\.0\.1:\d+")
+            server.await_log(r"admin: listening on 127\.0\.0\.1:\d+")
             server.stop()
 
     def test_a_unix_socket(self):

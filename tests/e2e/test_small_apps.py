@@ -42,7 +42,7 @@ class SmallApp(E2ETest):
     def udp(self, name, *args):
         """A server that answers datagrams, and where."""
         server = self.start(name, *args, "--udp", "127.0.0.1:0")
-        host, port = re.search(r"answering datagrams on (\S+):(\d+)", server.stderr()).groups()
+        host, port = server.await_log(r"answering datagrams on (\S+):(\d+)\n").groups()
         return server, (host, int(port))
 
     def ask(self, address, datagram, receive=True):
