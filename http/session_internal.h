@@ -155,9 +155,6 @@ RILL_WARN_UNUSED int rill_http_loop_start(struct rill_loop *loop, void *arg);
 
 /* session.c */
 
-/* The callbacks of a connection that speaks HTTP. */
-extern const struct rill_conn_handler rill_session_handler;
-
 /* Whoever may cause the connection to close, and goes on using the session or its exchange, does so between these. */
 void rill_session_enter(struct rill_session *session);
 void rill_session_leave(struct rill_session *session);
@@ -169,9 +166,6 @@ void rill_session_settle(struct rill_exchange *x);
 /* Calls FN(X, ARG), a callback of the handler that comes from elsewhere than the connection, and settles. */
 void rill_session_call(struct rill_exchange *x, rill_handler_fn *fn, void *arg);
 
-/* Whether what is left of the body of X's request is little enough to be read and dropped, once X is answered. */
-bool rill_session_would_discard(const struct rill_exchange *x);
-
 /* HTTP's task for the end of a turn in which connections died. */
 void rill_session_free_dead(struct rill_task *task);
 
@@ -180,6 +174,16 @@ void rill_session_describe(const void *value, struct rill_note *note);
 
 /* Closes the connections of all sessions; what is left of them is freed when the turn ends. */
 void rill_session_close_all(struct rill_http_loop *http);
+
+/* session_body.c */
+
+/* Whether what is left of the body of X's request is little enough to be read and dropped, once X is answered. */
+bool rill_session_would_discard(const struct rill_exchange *x);
+
+/* session_conn.c */
+
+/* The callbacks of a connection that speaks HTTP. */
+extern const struct rill_conn_handler rill_session_handler;
 
 /* lease.c */
 

@@ -197,22 +197,47 @@ bool rill_conn_tell_room(struct rill_conn *conn);
 /* Takes all watchers off and tells each. */
 void rill_conn_tell_closed(struct rill_conn *conn);
 
+/* context.c */
+
+/* Frees the allocation that begins with MEMORY when the connections closed in this turn are freed. Called by on_close,
+ * for what it was the last to use. */
+void rill_net_free_with_closed(struct rill_net *net, struct rill_attached *memory);
+
+/* Frees what was left so. */
+void rill_net_free_attached(struct rill_net *net);
+
 /* conn.c */
+
+#define RILL_EARLY_LUCK_MAX 7 /* of net->early_luck, where it begins */
 
 /* Makes FD a connection, of which nobody has heard yet and that nothing watches. NULL: there are too many; FD is the
  * caller's still. */
 struct rill_conn *rill_conn_make(struct rill_net *net, int fd, const struct rill_ip *peer,
                                  const struct rill_conn_config *config);
 
-/* Has libevent watch for INTEREST, in place of nothing. Returns 0 or -ENOMEM. */
-int rill_conn_watch(struct rill_conn *conn, short interest);
-
 /* rill_conn_become() of an open connection, without on_open; what is left of its input is shown at the end of the turn.
  */
 void rill_conn_dress(struct rill_conn *conn, const struct rill_conn_config *config, void *user);
 
+/* rill_conn_finish(), with what on_close is to be told. */
+void rill_conn_finish_as(struct rill_conn *conn, bool linger, enum rill_close_reason reason);
+
+/* All output has left while FINISHING: closes, or waits for the peer to close first. */
+void rill_conn_finished(struct rill_conn *conn);
+
+/* The turn has ended: gives the closed ones' memory back. */
+void rill_conn_free_closed(struct rill_task *task);
+
+/* conn_events.c */
+
+/* Has libevent watch for INTEREST, in place of nothing. Returns 0 or -ENOMEM. */
+int rill_conn_watch(struct rill_conn *conn, short interest);
+
 /* Has CONN looked at (flushed, redelivered, read) when the turn ends. */
 void rill_conn_make_ready(struct rill_conn *conn);
+
+/* The turn ends: looks at every connection that asked for it. */
+void rill_conn_process_ready(struct rill_task *task);
 
 /* Calls one of the handler's callbacks; output made meanwhile is gathered. False when the connection is closed now. */
 bool rill_conn_call(struct rill_conn *conn, void (*callback)(struct rill_conn *));
@@ -224,15 +249,18 @@ void rill_conn_settle(struct rill_conn *conn);
 /* A read or a write failed for good with ERROR: closes. */
 void rill_conn_broken(struct rill_conn *conn, int error);
 
+/* conn_time.c */
+
+void rill_conn_on_timer(struct rill_timer *timer);
+
+/* Sees that the timer fires no later than AT, in the loop's milliseconds. */
+void rill_conn_arm(struct rill_conn *conn, uint64_t at);
+
+/* rill_conn_set_deadline(), whatever the state. */
+void rill_conn_set_time(struct rill_conn *conn, uint64_t delay_ms);
+
 /* Bytes were read or written: the idle timeout, which is set, begins anew. */
 void rill_conn_was_active(struct rill_conn *conn);
-
-/* Frees the allocation that begins with MEMORY when the connections closed in this turn are freed. Called by on_close,
- * for what it was the last to use. */
-void rill_net_free_with_closed(struct rill_net *net, struct rill_attached *memory);
-
-/* rill_conn_finish(), with what on_close is to be told. */
-void rill_conn_finish_as(struct rill_conn *conn, bool linger, enum rill_close_reason reason);
 
 /* connect.c */
 
