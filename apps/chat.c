@@ -4,22 +4,20 @@
  * for all loops, under a lock. It could be some loop's own, but then every /who and /nick would be a question sent
  * there and an answer sent back; with the lock the answer is there at once, and nobody waits for it long: it is taken
  * when somebody comes, moves or asks, never for what is said. */
+#include "common/talk.h"
 #include "options.h"
 #include "rill/net/channel.h"
-#include "rill/net/framing.h"
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/queue.h>
 
-enum { NAME_BYTES = 20, LINE_BYTES = 1000 };
-
 struct user {
-    LIST_ENTRY(user) link;        /* in users; with the lock, as all names are changed, and read by others */
-    char nick[NAME_BYTES + 1];    /* the user's own loop reads its names without */
-    char room[NAME_BYTES + 1];    /* "": none yet */
-    struct rill_channel *channel; /* the room's */
+    LIST_ENTRY(user) link;              /* in users; with the lock, as all names are changed, and read by others */
+    char nick[RILL_APP_NAME_BYTES + 1]; /* the user's own loop reads its names without */
+    char room[RILL_APP_NAME_BYTES + 1]; /* "": none yet */
+    struct rill_channel *channel;       /* the room's */
     struct rill_framing_state framing;
 };
 
@@ -30,7 +28,7 @@ static unsigned guests;
 /* A line for all in CHANNEL. When a loop is so far behind that it is refused, it is lost. */
 RILL_PRINTF(2, 3) static void say(struct rill_channel *channel, const char *format, ...)
 {
-    char line[LINE_BYTES + 2 * NAME_BYTES + 64];
+    char line[RILL_APP_LINE_BYTES + 2 * RILL_APP_NAME_BYTES + 64];
     va_list values;
     va_start(values, format);
     int length = vsnprintf(line, sizeof line, format, values);
@@ -40,12 +38,6 @@ RILL_PRINTF(2, 3) static void say(struct rill_channel *channel, const char *form
         rill_channel_publish(channel, buf);
 }
 
-/* A line for one. */
-static void tell(struct rill_conn *conn, const char *line)
-{
-    rill_conn_send(conn, line, strlen(line));
-}
-
 static void leave(struct rill_conn *conn, struct user *user, struct rill_channel *channel, const char *room)
 {
     rill_channel_leave(channel, conn);
@@ -53,9 +45,9 @@ static void leave(struct rill_conn *conn, struct user *user, struct rill_channel
     rill_channel_unref(channel); /* the last one out; what was said still arrives */
 }
 
-static void enter(struct rill_conn *conn, struct user *user, const char *name)
+static void enter(struct rill_conn *conn, const char *name)
 {
-    struct user before = *user, *other;
+    struct user *user = rill_conn_user(conn), before = *user, *other;
     struct rill_channel *channel = NULL;
     pthread_mutex_lock(&lock);
     LIST_FOREACH(other, &users, link) /* a room is there as long as somebody is in it */
@@ -70,7 +62,7 @@ static void enter(struct rill_conn *conn, struct user *user, const char *name)
     }
     pthread_mutex_unlock(&lock);
     if (!joined) {
-        tell(conn, strcmp(user->room, name) == 0 ? "* you are there\n" : "* there is no room for that now\n");
+        rill_app_tell(conn, strcmp(user->room, name) == 0 ? "* you are there\n" : "* there is no room for that now\n");
         rill_channel_unref(channel);
         return;
     }
@@ -79,9 +71,9 @@ static void enter(struct rill_conn *conn, struct user *user, const char *name)
     say(channel, "* %s has come to %s\n", user->nick, user->room);
 }
 
-static void change_nick(struct rill_conn *conn, struct user *user, const char *nick)
+static void change_nick(struct rill_conn *conn, const char *nick)
 {
-    struct user before = *user, *other;
+    struct user *user = rill_conn_user(conn), before = *user, *other;
     bool taken = false;
     pthread_mutex_lock(&lock);
     LIST_FOREACH(other, &users, link)
@@ -90,14 +82,14 @@ static void change_nick(struct rill_conn *conn, struct user *user, const char *n
         snprintf(user->nick, sizeof user->nick, "%s", nick);
     pthread_mutex_unlock(&lock);
     if (taken)
-        tell(conn, "* that name is taken\n");
+        rill_app_tell(conn, "* that name is taken\n");
     else
         say(user->channel, "* %s is now %s\n", before.nick, nick);
 }
 
-static void who(struct rill_conn *conn, struct user *user)
+static void who(struct rill_conn *conn)
 {
-    struct user *other;
+    struct user *user = rill_conn_user(conn), *other;
     char *text = NULL; /* sent without the lock: a send may close the connection, and that takes it */
     size_t length = 0;
     FILE *out = open_memstream(&text, &length);
@@ -113,29 +105,10 @@ static void who(struct rill_conn *conn, struct user *user)
     free(text);
 }
 
-static bool is_name(const char *name)
+static void speak(struct rill_conn *conn, const char *line)
 {
-    size_t length = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_");
-    return length > 0 && length <= NAME_BYTES && name[length] == '\0';
-}
-
-static void command(struct rill_conn *conn, struct user *user, char *line)
-{
-    char *name = strchr(line, ' ');
-    if (name)
-        *name++ = '\0';
-    if (strcmp(line, "/quit") == 0)
-        rill_conn_finish(conn, false);
-    else if (strcmp(line, "/who") == 0)
-        who(conn, user);
-    else if (strcmp(line, "/nick") != 0 && strcmp(line, "/join") != 0)
-        tell(conn, "* /nick NAME, /join ROOM, /who, /quit; all else is said to the room\n");
-    else if (!name || !is_name(name))
-        tell(conn, "* a name is 1 to 20 letters, digits, - and _\n");
-    else if (line[1] == 'n')
-        change_nick(conn, user, name);
-    else
-        enter(conn, user, name);
+    const struct user *user = rill_conn_user(conn);
+    say(user->channel, "%s: %s\n", user->nick, line);
 }
 
 static void on_open(struct rill_conn *conn)
@@ -150,30 +123,16 @@ static void on_open(struct rill_conn *conn)
     snprintf(user->nick, sizeof user->nick, "guest-%u", ++guests);
     LIST_INSERT_HEAD(&users, user, link);
     pthread_mutex_unlock(&lock);
-    enter(conn, user, "lobby");
+    enter(conn, "lobby");
     if (rill_conn_is_open(conn) && !user->channel)
         rill_conn_finish(conn, true);
 }
 
 static void on_data(struct rill_conn *conn, struct rill_input *in)
 {
-    static const struct rill_framing lines = {.kind = RILL_FRAMING_LINE, .max_bytes = LINE_BYTES};
+    static const struct rill_app_talk talk = {.said = speak, .nick = change_nick, .join = enter, .who = who};
     struct user *user = rill_conn_user(conn);
-    struct rill_slice frame;
-    int got = 0;
-    while (rill_conn_is_open(conn) && (got = rill_framing_next(&lines, &user->framing, in, &frame)) > 0) {
-        char line[LINE_BYTES + 1];
-        memcpy(line, frame.bytes, frame.length);
-        line[frame.length] = '\0';
-        if (line[0] == '/')
-            command(conn, user, line);
-        else if (line[0] != '\0')
-            say(user->channel, "%s: %s\n", user->nick, line);
-    }
-    if (got < 0) {
-        tell(conn, "* a line has at most 1000 bytes\n");
-        rill_conn_finish(conn, true);
-    }
+    rill_app_talk_lines(&talk, &user->framing, conn, in);
 }
 
 static void on_close(struct rill_conn *conn, enum rill_close_reason reason)

@@ -4,6 +4,7 @@
 #include "rill/core/log.h"
 #include "rill/core/units.h"
 #include "rill/http/admin.h"
+#include "rill/net/cidr.h"
 #include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -50,6 +51,17 @@ static int parse_defer_accept(void *target, const char *text, const char **wante
 {
     *wanted = "on, off or auto is wanted";
     return rill_defer_accept_parse(text, target);
+}
+
+static int parse_proxy_from(void *target, const char *text, const char **wanted)
+{
+    int error;
+    struct rill_cidr_list *proxies = rill_cidr_list_new(text, &error, wanted);
+    if (!proxies && error != -EINVAL)
+        *wanted = strerror(-error);
+    rill_cidr_list_free(proxies); /* the server reads it again, for each listener */
+    *(const char **)target = text;
+    return error;
 }
 
 static int parse_admin(void *target, const char *text, const char **wanted)
@@ -130,6 +142,8 @@ static const struct rill_option server_options[] = {
      RILL_OPTION_TEXT, AT(server.trace_path)},
     {"--trace-sample", "N", "one in so many connections and requests is traced (256)", RILL_OPTION_COUNT,
      AT(server.trace_sample), .min = 1, .max = 1 << 30},
+    {"--proxy-from", "NETS", "the proxies, as in 10.0.0.0/8,::1,unix:, that connect, each with a PROXY header (none)",
+     RILL_OPTION_CUSTOM, AT(proxy_from), .parse = parse_proxy_from},
     {"--max-per-address", "N", "connections from one client address; more are refused (no limit)", RILL_OPTION_COUNT,
      AT(server.max_connections_per_address), .min = 1, .max = 1 << 20},
 };
@@ -303,6 +317,8 @@ int rill_app_parse(struct rill_app *app, int argc, char **argv)
     }
     if (!app->server.listens[0].address)
         app->server.listens[0].address = default_listen(app);
+    for (unsigned i = 0; i < RILL_SERVER_MAX_LISTENERS && app->server.listens[i].address; i++)
+        app->server.listens[i].proxy_from = app->proxy_from;
     int error = app->error_log ? rill_log_open(app->error_log) : 0;
     if (error < 0) {
         fprintf(stderr, "%s: cannot open the error log %s: %s; choose a file that may be written to\n", app->name,

@@ -49,6 +49,7 @@ struct rill_app {
     struct rill_http_server_config http; /* HTTP's; its `net` is set from `server` when the program serves */
     const char *operand_value;           /* NULL: not given */
     const char *error_log;
+    const char *proxy_from;           /* --proxy-from: of every listener, see struct rill_listen; NULL: none */
     char admin[RILL_APP_ADMIN_BYTES]; /* --admin, as rill_listen_parse() reads it; "": off */
 };
 

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <hiredis/adapters/libevent.h>
 #include <hiredis/async.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 enum {
@@ -19,13 +20,15 @@ struct line {
     struct rill_bus *bus;
     redisAsyncContext *redis; /* connecting or up; NULL: `retry` is armed */
     bool up;
+    bool answered;     /* it does not only connect, it works */
+    char refusal[128]; /* why it would not have the password; "": no matter */
     unsigned failures;
     struct rill_timer retry;
 };
 
 struct rill_bus {
     struct rill_loop *loop;
-    struct rill_addr addr;
+    const struct rill_bus_config *config;
     const struct rill_bus_handler *handler;
     void *arg;
     struct line listening, speaking;
@@ -38,49 +41,81 @@ struct rill_bus {
 static void lost(struct line *line, const char *why)
 {
     struct rill_bus *bus = line->bus;
-    bool was_up = line->up;
+    bool heard = line->answered && line == &bus->listening;
     line->redis = NULL;
-    line->up = false;
+    line->up = line->answered = false;
     if (bus->ending)
         return;
     uint64_t most_ms = line->failures < 6 ? (uint64_t)RETRY_MS << line->failures : RETRY_MAX_MS;
     rill_loop_arm(bus->loop, &line->retry, most_ms / 2 + rill_random_up_to(&bus->random, most_ms / 2));
     if (line->failures++ == 0 && line == &bus->listening)
         rill_log_warn("Redis is away: %s; trying until it is back", why);
-    if (was_up && line == &bus->listening)
+    if (heard)
         bus->handler->on_down(bus->arg);
+}
+
+static void up(struct line *line)
+{
+    line->up = true;
+    if (line == &line->bus->listening)
+        line->bus->handler->on_up(line->bus->arg);
+}
+
+/* Not the Redis that refuses all that it is asked, but one that works: then the next failure is the first. */
+static void answered(struct line *line)
+{
+    if (!line->answered && line == &line->bus->listening)
+        rill_log_info("connected to Redis");
+    line->answered = true;
+    line->failures = 0;
+}
+
+static void on_authenticated(redisAsyncContext *redis, void *data, void *arg)
+{
+    const redisReply *reply = data;
+    struct line *line = redis->data;
+    if (reply && reply->type == REDIS_REPLY_ERROR) { /* that may change, so it is tried again like what was lost */
+        snprintf(line->refusal, sizeof line->refusal, "%s", reply->str);
+        redisAsyncFree(redis);
+    } else if (reply) {
+        up(line);
+    }
 }
 
 static void on_connect(const redisAsyncContext *redis, int status)
 {
     struct line *line = redis->data;
+    const struct rill_bus_config *config = line->bus->config;
     if (status != REDIS_OK) {
         lost(line, redis->c.errstr);
         return;
     }
     if (line->redis->c.connection_type == REDIS_CONN_TCP) /* it takes a Unix socket for broken */
         redisEnableKeepAlive(&line->redis->c);
-    line->up = true;
-    if (line == &line->bus->listening) {
-        rill_log_info("connected to Redis");
-        line->bus->handler->on_up(line->bus->arg);
-    }
+    if (!config->password[0])
+        up(line);
+    else if (config->user)
+        redisAsyncCommand(line->redis, on_authenticated, NULL, "AUTH %s %s", config->user, config->password);
+    else
+        redisAsyncCommand(line->redis, on_authenticated, NULL, "AUTH %s", config->password);
 }
 
 static void on_disconnect(const redisAsyncContext *redis, int status)
 {
-    lost(redis->data, status == REDIS_OK ? "it has closed the connection" : redis->errstr);
+    struct line *line = redis->data;
+    lost(line, line->refusal[0] ? line->refusal : status == REDIS_OK ? "it has closed the connection" : redis->errstr);
+    line->refusal[0] = '\0';
 }
 
 static void connect_line(struct rill_timer *retry)
 {
     struct line *line = rill_container_of(retry, struct line, retry);
     struct rill_bus *bus = line->bus;
-    struct rill_ip ip = rill_ip_of(&bus->addr);
+    struct rill_ip ip = rill_ip_of(&bus->config->addr);
     char host[RILL_IP_TEXT];
     rill_ip_format(&ip, host);
     redisAsyncContext *redis =
-        ip.version ? redisAsyncConnect(host, ip.port) : redisAsyncConnectUnix(bus->addr.socket.local.sun_path);
+        ip.version ? redisAsyncConnect(host, ip.port) : redisAsyncConnectUnix(bus->config->addr.socket.local.sun_path);
     if (!redis || redis->err || redisLibeventAttach(redis, rill_loop_base(bus->loop)) != REDIS_OK) {
         lost(line, redis ? redis->c.errstr : "no memory");
         if (redis)
@@ -101,7 +136,7 @@ static void on_heard(redisAsyncContext *redis, void *data, void *arg)
     if (!reply || reply->type != REDIS_REPLY_ARRAY || reply->elements != 3)
         return;
     struct rill_slice topic = {reply->element[1]->str, reply->element[1]->len};
-    bus->listening.failures = 0; /* it works */
+    answered(&bus->listening);
     if (strcmp(reply->element[0]->str, "message") == 0)
         bus->handler->on_message(bus->arg, topic, (struct rill_slice){reply->element[2]->str, reply->element[2]->len});
     else if (strcmp(reply->element[0]->str, "subscribe") == 0)
@@ -111,10 +146,11 @@ static void on_heard(redisAsyncContext *redis, void *data, void *arg)
 static void on_published(redisAsyncContext *redis, void *data, void *arg)
 {
     const redisReply *reply = data;
-    struct rill_bus *bus = ((struct line *)redis->data)->bus;
+    struct line *line = redis->data;
+    struct rill_bus *bus = line->bus;
     bus->under_way--;
     if (reply && reply->type == REDIS_REPLY_INTEGER)
-        bus->speaking.failures = 0;
+        answered(line);
     else
         bus->handler->on_lost(bus->arg, (uintptr_t)arg);
 }
@@ -144,14 +180,14 @@ int rill_bus_publish(struct rill_bus *bus, const char *topic, const char *text, 
     return 0;
 }
 
-struct rill_bus *rill_bus_new(struct rill_loop *loop, const struct rill_addr *addr,
+struct rill_bus *rill_bus_new(struct rill_loop *loop, const struct rill_bus_config *config,
                               const struct rill_bus_handler *handler, void *arg)
 {
     struct rill_bus *bus = calloc(1, sizeof *bus);
     if (!bus)
         return NULL;
     bus->loop = loop;
-    bus->addr = *addr;
+    bus->config = config;
     bus->handler = handler;
     bus->arg = arg;
     rill_random_seed(&bus->random);

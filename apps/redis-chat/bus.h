@@ -23,8 +23,14 @@ struct rill_bus_handler {
     void (*on_lost)(void *arg, uint64_t tag);
 };
 
-/* Begins to connect to the Redis at ADDR. NULL: no memory. HANDLER outlives the bus. */
-struct rill_bus *rill_bus_new(struct rill_loop *loop, const struct rill_addr *addr,
+struct rill_bus_config {
+    struct rill_addr addr; /* of the Redis */
+    const char *user;      /* NULL: the default one */
+    char password[512];    /* "": Redis wants none */
+};
+
+/* Begins to connect to the Redis that CONFIG tells of. NULL: no memory. CONFIG and HANDLER outlive the bus. */
+struct rill_bus *rill_bus_new(struct rill_loop *loop, const struct rill_bus_config *config,
                               const struct rill_bus_handler *handler, void *arg);
 
 /* Asks for what is published on TOPIC, or for no more of it. Without effect while the bus is down. */

@@ -18,17 +18,19 @@ class Redis:
     """A redis-server of the test's own."""
 
     def __init__(self, test):
-        self.folder, self.port, self.process = test.folder(), free_port(), None
+        self.folder, self.port, self.process, self.password = test.folder(), free_port(), None, ""
         test.addCleanup(self.kill)
 
     @property
     def path(self):
         return self.folder + "/redis.sock"
 
-    def start(self):
+    def start(self, password=""):
+        self.password = password
         self.process = subprocess.Popen(
             ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", self.path, "--save", "",
-             "--appendonly", "no", "--daemonize", "no", "--dir", self.folder, "--loglevel", "warning"],
+             "--appendonly", "no", "--daemonize", "no", "--dir", self.folder, "--loglevel", "warning",
+             "--requirepass", password],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
         wait_until(lambda: self.process.poll() is None and self.command("PING") == "PONG", "Redis to start")
         return self
@@ -43,7 +45,7 @@ class Redis:
 
     def command(self, *words):
         done = subprocess.run(["redis-cli", "-p", str(self.port), *words], capture_output=True, text=True,
-                              timeout=PATIENCE, check=False)
+                              timeout=PATIENCE, check=False, env={**os.environ, "REDISCLI_AUTH": self.password})
         return done.stdout.strip() if done.returncode == 0 else None
 
     def topics(self):
@@ -207,6 +209,64 @@ class Talking(RedisChatTest):
         bob = User(self, self.chat(), "bob")
         ann.say("by file")
         bob.until("ann: by file")
+
+
+class Passwords(RedisChatTest):
+    def password(self, text):
+        path = self.folder() + "/password"
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+        return "--redis-password-file", path
+
+    def test_with_the_password(self):
+        self.redis.start("open sesame")
+        ann, bob = [User(self, self.chat(*self.password("open sesame\nand a second line\n")), name)
+                    for name in ("ann", "bob")]
+        ann.say("let in")
+        bob.until("ann: let in")
+        self.redis.kill()
+        bob.until("* Redis is away: nothing is heard until it is back")
+        self.redis.start("open sesame")
+        bob.until("* you are in lobby")
+        User(self, self.chat(*self.password("open sesame")), "eve")
+        bob.until_match(r"\* guest-\d+ is now eve")
+
+    def test_with_a_name(self):
+        self.redis.start("the default user's")
+        self.redis.command("ACL", "SETUSER", "chatter", "on", ">secret", "~*", "&chat:*", "+@all")
+        ann = User(self, self.chat("--redis-user", "chatter", *self.password("secret")), "ann")
+        self.redis.command("PUBLISH", "chat:lobby", "robot: hello")
+        ann.until("robot: hello")
+        self.assertIn("user=chatter", self.redis.command("CLIENT", "LIST"))
+
+    def test_who_is_not_let_in(self):
+        """Says so once, goes on trying, and is in as soon as Redis has changed its mind."""
+        self.redis.start("open sesame")
+        chat = self.chat(*self.password("open barley"))
+        ann = User(self, chat)
+        ann.say("anybody?")
+        ann.until("* Redis is away: nobody has heard that")
+        for loop in range(2):
+            chat.await_log(rf"warn reactor-{loop}: Redis is away: WRONGPASS [^\n]+; trying until it is back")
+        self.redis.command("CONFIG", "SET", "requirepass", "open barley")
+        ann.until("* you are in lobby")
+        self.assertEqual(chat.stderr().count("Redis is away"), 2)  # once a loop
+
+    def test_without_one(self):
+        self.redis.start("open sesame")
+        self.chat().await_log(r"Redis is away: NOAUTH [^\n]+; trying")
+
+    def test_a_file_without_one(self):
+        for args, status, says in ((("--redis-password-file", "/nonexistent"), 1, "No such file"),
+                                   (("--redis-password-file", self.folder()), 1, "Is a directory"),
+                                   (self.password(""), 1, "a first line of"), (self.password("\nx"), 1, "a first line of"),
+                                   (self.password("x" * 511), 1, "a first line of"),
+                                   (("--redis-user", "chatter"), 2, "--redis-password-file")):
+            done = subprocess.run([program("rill-redis-chat"), "--listen", "127.0.0.1:0", *args], capture_output=True,
+                                  text=True, timeout=PATIENCE, check=False, env=server_environment())
+            self.assertEqual(done.returncode, status, done)
+            self.assertRegex(done.stderr, r"\Arill-redis-chat: [^\n]+\n\Z")
+            self.assertIn(says, done.stderr)
 
 
 class Outages(RedisChatTest):
