@@ -10,8 +10,10 @@ import resource
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import tempfile
+import termios
 import threading
 import time
 import unittest
@@ -50,6 +52,16 @@ def wait_until(condition, what, seconds=PATIENCE):
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {seconds} s in vain: {what}")
         time.sleep(0.01)
+
+
+def connections_of(port):
+    """Of the open connections that came in at this port of 127.0.0.1: the client's port, whether the server has accepted
+    it, and how many bytes the server has not read."""
+    with open("/proc/net/tcp", encoding="ascii") as file:
+        next(file)
+        for fields in map(str.split, file):
+            if fields[1] == f"0100007F:{port:04X}" and fields[3] == "01":
+                yield int(fields[2][-4:], 16), fields[9] != "0", int(fields[4][-8:], 16)
 
 
 def server_environment():
@@ -131,6 +143,10 @@ class Server:
 
     def thread_ids(self):
         return [int(t) for t in os.listdir(f"/proc/{self.pid}/task")]
+
+    def connections(self):
+        """How many clients it has accepted that are still connected."""
+        return sum(taken for unused_port, taken, unused in connections_of(self.port))
 
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.pid}/fd"))
@@ -263,6 +279,11 @@ class Client:
     def shut(self):
         self.socket.shutdown(socket.SHUT_WR)
 
+    def wait_until_read(self):
+        """Until the server, on 127.0.0.1, has taken all that was sent from the kernel: it acts on that before it can see
+        anything that happens later."""
+        wait_until_read([self])
+
     def fill(self):
         """Receives some bytes; False at the end of the connection."""
         try:
@@ -386,6 +407,19 @@ class Client:
         if self.buffer:
             return False
         return not self.fill()
+
+
+def wait_until_read(clients):
+    """As Client.wait_until_read(), of several clients of one server."""
+    server = clients[0].socket.getpeername()[1]
+    ports = {client.socket.getsockname()[1] for client in clients}
+
+    def are_read():
+        if any(struct.unpack("i", fcntl.ioctl(c.socket, termios.TIOCOUTQ, b"\0" * 4))[0] for c in clients):
+            return False  # something is not with the other side's socket yet
+        return all(taken and unread == 0 for port, taken, unread in connections_of(server) if port in ports)
+
+    wait_until(are_read, "the server to read")
 
 
 def make_request(method, target, headers=(), body=b"", version="1.1", host="test"):

@@ -39,7 +39,7 @@ class Descriptors(E2ETest):
             self.assertIn(client.read_response().status, (200, 404, 503))
         for client in clients[170:]:
             client.close()
-        wait_until(lambda: self.served(server), "service as before", 10)
+        wait_until(lambda: self.served(server), "service as before")
         self.assertLess(server.descriptors(), 60)
 
     def served(self, server):
@@ -64,16 +64,20 @@ class Descriptors(E2ETest):
         """With --defer-accept on the kernel keeps a silent client to itself; one that speaks is served at once."""
         for mode in ("round-robin", "reuseport"):
             server = self.hello("--defer-accept", "on", "--threads", 1, "--accept", mode)
-            self.assertEqual(server.get("/hello").status, 200)
-            wait_until(lambda: self.served(server), "service", 5)
-            time.sleep(0.2)
-            before = server.descriptors()
-            silent = self.crowd(server, 20)
-            time.sleep(0.2)
-            self.assertLessEqual(server.descriptors(), before, "silent clients were accepted")
-            for client in silent:
-                self.assertEqual(client.request("GET", "/hello").status, 200)
-            self.assertGreaterEqual(server.descriptors(), before + 20)
+            # It does so for a second. On a busy machine that may be over before one looks, but not ten times.
+            self.assertTrue(any(self.silent_are_kept_out(server) for _ in range(10)), "silent clients were accepted")
+
+    def silent_are_kept_out(self, server):
+        silent = self.crowd(server, 20)
+        time.sleep(0.2)
+        accepted = server.connections()
+        for client in silent:
+            self.assertEqual(client.request("GET", "/hello").status, 200)
+        self.assertEqual(server.connections(), 20)
+        for client in silent:
+            client.close()
+        wait_until(lambda: not server.connections(), "the connections to end")
+        return accepted == 0
 
     def max_connections(self, *args):
         server = self.hello("--max-connections", 5, *args)

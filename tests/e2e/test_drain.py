@@ -5,22 +5,27 @@ import signal
 import threading
 import time
 
-from support import Closed, E2ETest, PATIENCE, make_request, wait_until, write_file
+from support import Closed, E2ETest, make_request, wait_until, wait_until_read, write_file
 
 
 class Drain(E2ETest):
     threaded = True
 
-    def check_stopped(self, server, seconds=PATIENCE, expected=0):
-        server.wait_exit(seconds)
-        server.check_exit(expected)
+    def check_stopped(self, server):
+        server.wait_exit()
+        server.check_exit()
+
+    def drain(self, server):
+        """Returns when it has begun: two signals of one kind are one until the first is taken."""
+        server.signal(signal.SIGTERM)
+        server.await_log("draining")
 
     def test_idle_server_stops(self):
         for number in (signal.SIGTERM, signal.SIGINT):
             for threads in (0, 2):
                 server = self.hello("--threads", threads)
                 server.signal(number)
-                self.check_stopped(server, 8)
+                self.check_stopped(server)
 
     def test_idle_connections_close(self):
         server = self.hello("--threads", 2)
@@ -31,7 +36,7 @@ class Drain(E2ETest):
         for client in clients:
             self.assertTrue(client.is_closed())
             client.close()
-        self.check_stopped(server, 8)
+        self.check_stopped(server)
 
     def test_clients_that_the_kernel_holds_back_are_told(self):
         """A client that has said nothing is not accepted with deferred accepts, yet it learns that the server stops."""
@@ -40,34 +45,42 @@ class Drain(E2ETest):
             silent = [server.connect() for _ in range(5)]
             speaking = server.connect()
             self.assertEqual(speaking.request("GET", "/hello").status, 200)
+            began = time.monotonic()
             server.signal(signal.SIGTERM)
-            late = server.connect()  # accepting goes on while they are waited for
-            self.assertEqual(late.request("GET", "/hello").status, 200)
-            for client in (*silent, speaking, late):
+            told = [*silent, speaking]
+            try:
+                late = server.connect()  # accepting goes on while they are waited for
+                self.assertEqual(late.request("GET", "/hello").status, 200)
+                told.append(late)
+            except (OSError, Closed):
+                self.assertGreater(time.monotonic() - began, 1, "it did not wait for them")
+            for client in told:
                 self.assertTrue(client.is_closed())
                 client.close()
-            self.check_stopped(server, 8)
+            self.check_stopped(server)
 
     def test_second_signal_does_not_wait_for_them(self):
         for options in (("--threads", 1), ("--threads", 2, "--accept", "reuseport")):
-            server = self.hello("--defer-accept", "on", *options)
-            with server.connect() as silent:
-                server.signal(signal.SIGTERM)
-                wait_until(lambda: "draining" in server.stderr(), "the drain")
-                begin = time.monotonic()
-                server.signal(signal.SIGTERM)
-                self.check_stopped(server, 8)
-                self.assertLess(time.monotonic() - begin, 0.9)
-                silent.reset()
+            # Who waits for them takes more than a second each time; who does not is that slow on a busy machine only.
+            self.assertTrue(any(self.stop_takes(options) < 1 for _ in range(10)), "it waited for them ten times")
+
+    def stop_takes(self, options):
+        server = self.hello("--defer-accept", "on", *options)
+        with server.connect() as silent:
+            self.drain(server)
+            begin = time.monotonic()
+            server.signal(signal.SIGTERM)
+            self.check_stopped(server)
+            silent.reset()
+        return time.monotonic() - begin
 
     def test_sleepers_are_answered(self):
         for threads in (0, 2):
-            server = self.hello("--threads", threads)
+            server = self.hello("--threads", threads, "--drain-timeout", "300s")
             clients = [server.connect() for _ in range(40)]
             for client in clients:
-                client.send(make_request("GET", "/sleep/600"))
-            time.sleep(0.2)
-            begin = time.monotonic()
+                client.send(make_request("GET", "/sleep/3000"))
+            wait_until_read(clients)
             server.signal(signal.SIGTERM)
             for client in clients:
                 response = client.read_response()
@@ -75,14 +88,13 @@ class Drain(E2ETest):
                 self.assertTrue(response.has_option("close"), "the client is not told that this was the last")
                 self.assertTrue(client.is_closed())
                 client.close()
-            self.check_stopped(server)
-            self.assertLess(time.monotonic() - begin, 9)
+            self.check_stopped(server)  # without waiting for the deadline
 
     def test_pipelined_requests_are_answered(self):
         server = self.hello("--threads", 1)
         with server.connect() as client:
             client.send(make_request("GET", "/sleep/400") + make_request("GET", "/hello/a") + make_request("GET", "/hello/b"))
-            time.sleep(0.15)
+            client.wait_until_read()
             server.signal(signal.SIGTERM)
             self.assertEqual(client.read_response().status, 200)
             # What was pipelined behind may be answered, or the connection is closed by the first: never half.
@@ -96,30 +108,28 @@ class Drain(E2ETest):
     def test_nobody_new_is_served(self):
         server = self.hello("--threads", 1)
         with server.connect() as client:
-            client.send(make_request("GET", "/sleep/800"))
-            time.sleep(0.2)
-            server.signal(signal.SIGTERM)
-            time.sleep(0.2)
-            try:
-                with server.connect() as late:
-                    try:
-                        late.send(make_request("GET", "/hello"))
-                        late.read_response()
-                        self.fail("a new connection was served while draining")
-                    except (Closed, OSError):
-                        pass
-            except OSError:
-                pass
-            self.assertEqual(client.read_response().status, 200)
+            client.send(make_request("POST", "/echo", ["Content-Length: 2"]) + b"a")
+            client.wait_until_read()
+            self.drain(server)
+
+            def is_served():
+                try:
+                    return server.get("/hello").status
+                except (Closed, OSError):
+                    return None
+
+            wait_until(lambda: not is_served(), "nobody new to be served")
+            self.assertIsNone(is_served())
+            client.send(b"b")
+            self.assertEqual(client.read_response().body, b"ab")
         self.check_stopped(server)
 
     def test_a_body_under_way_is_taken_whole(self):
         server = self.hello("--threads", 1)
         with server.connect() as client:
             client.send(make_request("POST", "/echo", ["Content-Length: 60000"]) + b"x" * 20000)
-            time.sleep(0.2)
-            server.signal(signal.SIGTERM)
-            time.sleep(0.2)
+            client.wait_until_read()
+            self.drain(server)
             client.send(b"y" * 40000)
             response = client.read_response()
             self.assertEqual(response.body, b"x" * 20000 + b"y" * 40000)
@@ -147,25 +157,26 @@ class Drain(E2ETest):
     def test_the_deadline(self):
         server = self.hello("--threads", 1, "--drain-timeout", "500ms")
         with server.connect() as client:
-            client.send(make_request("GET", "/sleep/50000"))
-            time.sleep(0.2)
+            client.send(make_request("GET", "/sleep/60000"))
+            client.wait_until_read()
             begin = time.monotonic()
             server.signal(signal.SIGTERM)
-            self.check_stopped(server, 10)
+            self.check_stopped(server)
             self.assertGreaterEqual(time.monotonic() - begin, 0.4)
             self.assertTrue(client.is_closed())
 
     def test_a_second_signal_stops_at_once(self):
         for first, second in ((signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGTERM), (signal.SIGTERM, signal.SIGINT)):
-            server = self.hello("--threads", 2)
+            server = self.hello("--threads", 2, "--drain-timeout", "300s")
             with server.connect() as client:
-                client.send(make_request("GET", "/sleep/50000"))
-                time.sleep(0.2)
+                client.send(make_request("GET", "/sleep/60000"))
+                client.wait_until_read()
                 server.signal(first)
+                server.await_log("draining")
                 time.sleep(0.3)
                 self.assertIsNone(server.process.poll(), "did not wait for the request under way")
                 server.signal(second)
-                self.check_stopped(server, 6)  # the drain deadline is 10 s
+                self.check_stopped(server)
 
     def load(self, server, targets, stop, log):
         """Requests one after the other on keep-alive connections; notes when each was sent and what came."""
@@ -198,27 +209,24 @@ class Drain(E2ETest):
                         break
 
     def drain_under_load(self, threads, accept):
-        server = self.hello("--threads", threads, "--accept", accept, "--workers", 2)
+        server = self.hello("--threads", threads, "--accept", accept, "--workers", 2, "--drain-timeout", "300s")
         targets = [("GET", "/hello", b""), ("GET", "/sleep/300", b""), ("POST", "/echo", b"e" * 100000), ("GET", "/hash/x", b""),
                    ("GET", "/hello/you", b""), ("GET", "/sleep/20", b"")]
         stop = threading.Event()
         log = []
         joins = [self.in_background(self.load, server, targets[i % 3:] + targets, stop, log) for i in range(12)]
-        time.sleep(1.0)
+        wait_until(lambda: len(log) > 200, "load")
         signalled = time.monotonic()
         server.signal(signal.SIGTERM)
         self.check_stopped(server)
-        took = time.monotonic() - signalled
         stop.set()
         for join in joins:
             join()
-        self.assertGreater(len(log), 50)
         for entry in log:
             if entry["sent"] < signalled:
                 self.assertEqual(entry["result"], "whole", entry)
             else:
                 self.assertIn(entry["result"], ("whole", "nothing"), entry)
-        self.assertLess(took, 10)
 
     def test_no_response_is_lost_under_load(self):
         self.drain_under_load(2, "round-robin")

@@ -9,7 +9,7 @@ import socket
 import time
 import urllib.parse
 
-from support import E2ETest, PATIENCE, Server, SharedServerTest, make_request, wait_until, write_file
+from support import E2ETest, Server, SharedServerTest, make_request, wait_until, write_file
 
 SECRET = b"SECRET that nobody may see"
 DIGITS = b"".join(b"%09d\n" % i for i in range(100))  # 1000 bytes, each line its own
@@ -529,7 +529,7 @@ class Changing(E2ETest):
         client = self.start_download(server, "big", size)
         os.unlink(f"{self.root}/big")
         self.finish_download(server, client, size)
-        wait_until(lambda: server.get("/big").status == 404, "the deleted file to be gone", 8)
+        wait_until(lambda: server.get("/big").status == 404, "the deleted file to be gone")
 
     def test_replaced(self):
         size = 16 << 20
@@ -540,7 +540,7 @@ class Changing(E2ETest):
         os.rename(f"{self.root}/new", f"{self.root}/big")
         data = self.finish_download(server, client, size)
         self.assertEqual(set(data), {ord("a")}, "two files in one response")
-        wait_until(lambda: server.get("/big").body == b"b" * size, "the new file", 8)
+        wait_until(lambda: server.get("/big").body == b"b" * size, "the new file")
 
     def test_grown(self):
         size = 16 << 20
@@ -562,10 +562,8 @@ class Changing(E2ETest):
                 body = bytes([letter]) * size
                 write_file(path, body)
                 with server.connect() as client:
-                    begin = time.monotonic()
                     response = wait_until(lambda: (r := client.request("GET", f"/changing-{size}")).body == body and r,
-                                          f"{path} to change", 10)
-                self.assertLess(time.monotonic() - begin, 5)
+                                          f"{path} to change")
                 self.assertNotEqual(response.header("ETag"), etag)
                 etag = response.header("ETag")
 
@@ -573,7 +571,7 @@ class Changing(E2ETest):
         server = self.httpd(self.root, "--threads", 1)
         self.assertEqual(server.get("/later.txt").status, 404)
         write_file(f"{self.root}/later.txt", b"later")
-        wait_until(lambda: server.get("/later.txt").status == 200, "the new file", 8)
+        wait_until(lambda: server.get("/later.txt").status == 200, "the new file")
 
     def test_a_file_becomes_a_folder(self):
         server = self.httpd(self.root, "--threads", 1)
@@ -581,7 +579,7 @@ class Changing(E2ETest):
         self.assertEqual(server.get("/thing").body, b"file")
         os.unlink(f"{self.root}/thing")
         write_file(f"{self.root}/thing/index.html", b"folder")
-        wait_until(lambda: server.get("/thing").status == 301, "the folder", 8)
+        wait_until(lambda: server.get("/thing").status == 301, "the folder")
         self.assertEqual(server.get("/thing/").body, b"folder")
 
     def test_more_files_than_any_cache_has(self):
@@ -660,9 +658,9 @@ class OpenElsewhere(E2ETest):
             os.close(descriptor)
             self.skipTest(f"no leases on this file system: {error}")
         try:
-            with server.connect(timeout=PATIENCE) as waiting, server.connect(timeout=5) as other:
+            with server.connect() as waiting, server.connect() as other:
                 waiting.send(make_request("GET", "/leased.txt"))
-                time.sleep(0.3)
+                waiting.wait_until_read()
                 for _ in range(50):  # the lease is broken by force only after 45 s
                     self.assertEqual(other.request("GET", "/small.txt").body, b"small")
                 fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)

@@ -135,7 +135,7 @@ class AccessLog(E2ETest):
                 data.extend(piece)
 
         join = self.in_background(read)
-        wait_until(lambda: b" lines dropped\n" in data, "the notice", 10)
+        wait_until(lambda: b" lines dropped\n" in data, "the notice")
         server.stop()
         join()
         text = data.decode()

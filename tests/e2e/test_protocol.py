@@ -417,7 +417,7 @@ class Timeouts(E2ETest):
                     client.send(bytes([byte]))
                 except OSError:
                     break
-                if time.monotonic() - begin > 10:
+                if time.monotonic() - begin > 60:
                     self.fail("a byte now and then keeps the request open")
                 time.sleep(0.1)
             self.assertEqual(client.read_response().status, 408)
@@ -433,20 +433,20 @@ class Timeouts(E2ETest):
             self.assertTrue(client.is_closed())
 
     def test_idle_timeout(self):
-        server = self.hello("--idle-timeout", "500ms", "--threads", 1)
+        server = self.hello("--idle-timeout", "2s", "--threads", 1)
         with server.connect() as client:
-            self.assertEqual(client.request("GET", "/hello").status, 200)
             begin = time.monotonic()
+            self.assertEqual(client.request("GET", "/hello").status, 200)
             with self.assertRaises(Closed):
                 client.read_response()
-            self.assertGreaterEqual(time.monotonic() - begin, 0.4)
+            self.assertGreaterEqual(time.monotonic() - begin, 2)
 
     def test_idle_timeout_spares_the_busy(self):
-        server = self.hello("--idle-timeout", "400ms", "--threads", 1)
+        server = self.hello("--idle-timeout", "2s", "--threads", 1)
         with server.connect() as client:
-            self.assertEqual(client.request("GET", "/sleep/1200").status, 200)
-            for _ in range(8):
-                time.sleep(0.1)
+            self.assertEqual(client.request("GET", "/sleep/3000").status, 200)
+            for _ in range(6):
+                time.sleep(0.4)
                 self.assertEqual(client.request("GET", "/hello").status, 200)
 
     def test_body_timeout(self):
@@ -454,7 +454,7 @@ class Timeouts(E2ETest):
         for step in (None, 0.05):  # nothing at all, and 20 bytes a second
             with self.subTest(step), server.connect() as client:
                 client.send(make_request("POST", "/echo", ["Content-Length: 100000"]) + b"x" * 10)
-                deadline = time.monotonic() + 15
+                deadline = time.monotonic() + 60
                 while step and time.monotonic() < deadline:
                     try:
                         client.send(b"x")
@@ -467,12 +467,12 @@ class Timeouts(E2ETest):
                 self.assertLess(time.monotonic(), deadline)
 
     def test_body_timeout_spares_a_steady_sender(self):
-        server = self.hello("--body-timeout", "600ms", "--threads", 1)
+        server = self.hello("--body-timeout", "3s", "--threads", 1)
         with server.connect() as client:
             client.send(make_request("POST", "/echo", ["Content-Length: 20000"]))
             for _ in range(20):
                 client.send(b"x" * 1000)
-                time.sleep(0.1)
+                time.sleep(0.2)
             response = client.read_response()
             self.assertEqual((response.status, len(response.body)), (200, 20000))
 

@@ -319,10 +319,10 @@ class Streams(RelayTest):
         self.assertLess(relay.rss_bytes() - before, (20 if sanitizer() else 6) * MB)
 
     def test_idle_relays_end(self):
-        relay = self.relay("--idle-timeout", "200ms", to=[self.backend(b"A")])
+        relay = self.relay("--idle-timeout", "2s", to=[self.backend(b"A")])
         client = self.dial(relay)
         for unused in range(5):
-            time.sleep(0.1)
+            time.sleep(0.5)
             client.sendall(b".")
         self.assertEqual(self.hear(client, 6), b"A.....")
         self.assertEqual(client.recv(1), b"")
@@ -348,7 +348,7 @@ class Streams(RelayTest):
         while relay.descriptors() < 63:  # idle ones, until there is no room for a pipe
             client = self.dial(relay)
             client.sendall(b"?")
-            client.settimeout(0.5)
+            client.settimeout(5)
             try:
                 if self.hear(client, 1) != b"?":
                     break

@@ -186,17 +186,17 @@ class Limits(SmallApp):
     threaded = True
 
     def test_idle_ones_are_told_and_closed(self):
-        server = self.start("rill-idle", "--idle-timeout", "500ms")
+        server = self.start("rill-idle", "--idle-timeout", "2s")
         silent, lively = self.connect(server), self.connect(server)
         began = time.monotonic()
         for unused in range(8):
             lively.sendall(b"busy")
             self.assertEqual(lively.recv(100), b"busy")
-            time.sleep(0.1)
-        self.assertEqual(self.read_all(silent), b"closing: not a byte for 0.5 seconds\r\n")
-        self.assertEqual(self.read_all(lively), b"closing: not a byte for 0.5 seconds\r\n")
-        self.assertGreater(time.monotonic() - began, 1.2)
-        waiting = subprocess.run(f"sleep 1.5 | nc 127.0.0.1 {server.port}", shell=True, capture_output=True, check=False)
+            time.sleep(0.4)
+        self.assertEqual(self.read_all(silent), b"closing: not a byte for 2 seconds\r\n")
+        self.assertEqual(self.read_all(lively), b"closing: not a byte for 2 seconds\r\n")
+        self.assertGreater(time.monotonic() - began, 7 * 0.4 + 2)
+        waiting = subprocess.run(f"sleep 4 | nc 127.0.0.1 {server.port}", shell=True, capture_output=True, check=False)
         self.assertIn(b"closing:", waiting.stdout)
 
     def word_of(self, connection):
@@ -218,7 +218,7 @@ class Limits(SmallApp):
         self.assertEqual(self.word_of(self.connect(server, "127.0.0.2")), "in")
         self.assertEqual(self.word_of(self.connect(server, "127.0.0.3")), "busy: there is no room left; try again later")
         first.close()
-        wait_until(lambda: self.word_of(self.connect(server, "127.0.0.4")) == "in", "room again", 10)
+        wait_until(lambda: self.word_of(self.connect(server, "127.0.0.4")) == "in", "room again")
 
     def test_limits_hold_over_all_loops(self):
         server = self.start("rill-limit", "--most", 1000, "--most-per-address", 20, "--threads", 4)
@@ -231,7 +231,7 @@ class Limits(SmallApp):
             last = self.connect(server, "127.0.0.9")  # behind all that was dealt out before, on its loop at least
             self.assertEqual(self.word_of(last), "in")
             last.close()
-            wait_until(lambda: self.free(server) >= 20, "the counts to go down", 10)
+            wait_until(lambda: self.free(server) >= 20, "the counts to go down")
 
     def free(self, server):
         clients = [socket.create_connection(("127.0.0.1", server.port), PATIENCE) for unused in range(20)]
@@ -324,7 +324,7 @@ class Figures(SmallApp):
         for args in ([], ["--size", "100k"], [f"127.0.0.1:{server.port}"]):
             word, figures, unused = self.run_tool("rill-roundtrip", *args)
             self.assertEqual(word, "roundtrip")
-            self.assertGreater(int(figures["round_trips"]), 10)
+            self.assertGreater(int(figures["round_trips"]), 0)
             steps = [float(figures[name]) for name in ("min_us", "p50_us", "p90_us", "p99_us", "p99.9_us", "max_us")]
             self.assertEqual(steps, sorted(steps))
             self.assertGreater(steps[0], 0)
