@@ -538,24 +538,6 @@ START_TEST(a_deadline_can_move_and_fires_once)
 }
 END_TEST
 
-START_TEST(an_idle_connection_closes_and_a_busy_one_does_not)
-{
-    config.idle_timeout_ms = 60;
-    struct rill_conn_handler silent = recorder;
-    silent.on_timeout = NULL;
-    config.handler = &silent;
-    adopt();
-    for (int i = 0; i < 12; i++) {
-        usleep(10000);
-        say("x");
-        turns(1);
-    }
-    ck_assert_int_eq(seen.closed, 0);
-    turns_until(seen.closed == 1);
-    ck_assert_int_eq(seen.reason, RILL_CLOSE_IDLE);
-}
-END_TEST
-
 START_TEST(a_peer_who_takes_nothing_is_dropped)
 {
     static char much[4 << 20];
@@ -638,7 +620,6 @@ int main(void)
     tcase_add_test(all, closes_when_a_file_is_shorter_than_promised);
     tcase_add_loop_test(all, a_reader_who_stops_costs_bounded_memory, 0, 3);
     tcase_add_test(all, a_deadline_can_move_and_fires_once);
-    tcase_add_test(all, an_idle_connection_closes_and_a_busy_one_does_not);
     tcase_add_loop_test(all, a_peer_who_takes_nothing_is_dropped, 0, 3);
     tcase_add_test(all, an_id_never_names_another_connection);
     tcase_add_test(all, each_visits_the_open_ones_and_may_close_them);

@@ -40,6 +40,30 @@ static int send_in_way(struct rill_conn *conn, const char *bytes, size_t length,
     return rill_conn_send_buf(conn, buf);
 }
 
+/* --- time --- */
+
+START_TEST(an_idle_connection_closes_and_a_busy_one_does_not)
+{
+    use_backend(_i);
+    rig.config.idle_timeout_ms = 60000;
+    rig.handler.on_timeout = NULL;
+    rig_adopt();
+    for (int i = 0; i < 12; i++) {
+        faulty_sys_forward(20000);
+        ck_assert_int_eq(write(rig.peer, "x", 1), 1);
+        rig_turns(2);
+    }
+    ck_assert_int_eq(rig.closed, 0);
+    faulty_sys_forward(30000);
+    rig_turns(2);
+    ck_assert_int_eq(rig.closed, 0);
+    faulty_sys_forward(30100);
+    rig_turns(2);
+    ck_assert_int_eq(rig.closed, 1);
+    ck_assert_int_eq(rig.reason, RILL_CLOSE_IDLE);
+}
+END_TEST
+
 /* --- limits --- */
 
 START_TEST(one_byte_too_many_closes)
@@ -438,6 +462,7 @@ int main(void)
     Suite *suite = suite_create("conn flow");
     TCase *all = tcase_create("conn flow");
     tcase_add_checked_fixture(all, set_up, rig_tear_down);
+    tcase_add_loop_test(all, an_idle_connection_closes_and_a_busy_one_does_not, 0, BACKENDS);
     tcase_add_loop_test(all, one_byte_too_many_closes, 0, 2 * BACKENDS);
     tcase_add_loop_test(all, room_is_limited_in_steps, 0, 3);
     tcase_add_loop_test(all, what_the_socket_would_take_is_no_excess, 0, 2 * BACKENDS);

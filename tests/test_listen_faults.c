@@ -112,7 +112,7 @@ static int dial(void)
     struct sockaddr_in at = {.sin_family = AF_INET,
                              .sin_port = htons((uint16_t)rill_server_port(server, 0)),
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    struct timeval limit = {20, 0};
+    struct timeval limit = {60, 0};
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     ck_assert_int_eq(connect(fd, (struct sockaddr *)&at, sizeof at), 0);

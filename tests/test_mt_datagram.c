@@ -88,7 +88,7 @@ static void stop(void)
 static int dial(void)
 {
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    struct timeval limit = {10, 0};
+    struct timeval limit = {60, 0};
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     ck_assert_int_eq(connect(fd, &address.socket.any, address.length), 0);
     return fd;

@@ -121,7 +121,7 @@ static void stop(void)
 static int dial_from(const char *source, const struct sockaddr *at, socklen_t length)
 {
     int fd = socket(at->sa_family, SOCK_STREAM, 0);
-    struct timeval limit = {20, 0};
+    struct timeval limit = {60, 0};
     struct sockaddr_in from = {.sin_family = AF_INET};
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     if (source) {
@@ -671,7 +671,7 @@ int main(void)
 {
     Suite *suite = suite_create("listeners of a server");
     TCase *all = tcase_create("listeners of a server");
-    tcase_set_timeout(all, 60);
+    tcase_set_timeout(all, 120);
     tcase_add_checked_fixture(all, set_up, NULL);
     tcase_add_loop_test(all, each_listener_speaks_its_own_protocol, 0, MODES);
     tcase_add_loop_test(all, inherited_sockets_serve, 0, MODES);

@@ -130,7 +130,7 @@ static void stop(bool now)
 static int dial(unsigned listener)
 {
     struct rill_addr at;
-    struct timeval limit = {10, 0};
+    struct timeval limit = {60, 0};
     int on = 1;
     if (listener == UNIX_SOCKET) {
         ck_assert_int_eq(rill_addr_parse(unix_path, &at, NULL), 0);
@@ -399,17 +399,31 @@ START_TEST(a_header_has_its_time)
     ck_assert_int_eq(count_of(&opened), 0);
     say(patient, "UNKNOWN\r\n", 9);
     expect(patient, greeting_of(4, patient));
-    /* Once it is there the time is the protocol's. */
-    int fd = dial(HASTY);
-    char greeting[80];
-    snprintf(greeting, sizeof greeting, "127.0.0.1 %u\n", port_of(fd));
-    say(fd, "PROXY UNKNOWN\r\n", 15);
-    expect(fd, greeting);
-    usleep(120000);
-    say(fd, "x", 1);
-    expect(fd, "x");
-    close(fd);
     close(patient);
+    stop(false);
+}
+END_TEST
+
+/* Once it is there the time is the protocol's. On a busy machine it may come too late, but not time and again. */
+START_TEST(a_header_in_time_ends_the_hurry)
+{
+    bool heard = false;
+    start((struct rill_server_config){.threads = 1});
+    for (int attempt = 0; attempt < 20 && !heard; attempt++) {
+        char greeting[80], got[80];
+        int fd = dial(HASTY);
+        int length = snprintf(greeting, sizeof greeting, "127.0.0.1 %u\n", port_of(fd));
+        send(fd, "PROXY UNKNOWN\r\n", 15, MSG_NOSIGNAL);
+        heard = recv(fd, got, (size_t)length, MSG_WAITALL) == length;
+        if (heard) {
+            ck_assert_mem_eq(got, greeting, (size_t)length);
+            usleep(120000);
+            say(fd, "x", 1);
+            expect(fd, "x");
+        }
+        close(fd);
+    }
+    ck_assert(heard);
     stop(false);
 }
 END_TEST
@@ -547,6 +561,7 @@ int main(void)
     tcase_add_loop_test(refusing, without_a_valid_header_nothing_is_heard_of_it, 0, (int)rill_array_length(kinds));
     tcase_add_loop_test(refusing, who_is_no_proxy_is_closed_at_once, 0, (int)rill_array_length(kinds));
     tcase_add_test(refusing, a_header_has_its_time);
+    tcase_add_test(refusing, a_header_in_time_ends_the_hurry);
     tcase_add_test(refusing, the_limit_by_address_is_the_clients);
     tcase_add_test(refusing, each_trouble_of_a_listener_is_logged_once);
     suite_add_tcase(suite, refusing);

@@ -78,7 +78,7 @@ static int dial(void)
     struct sockaddr_in at = {.sin_family = AF_INET,
                              .sin_port = htons((uint16_t)rill_server_port(server, 0)),
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    struct timeval limit = {10, 0};
+    struct timeval limit = {60, 0};
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     ck_assert_int_eq(connect(fd, (struct sockaddr *)&at, sizeof at), 0);
     return fd;
@@ -266,7 +266,7 @@ int main(void)
 {
     Suite *suite = suite_create("server");
     TCase *all = tcase_create("server");
-    tcase_set_timeout(all, 60);
+    tcase_set_timeout(all, 120);
     tcase_add_loop_test(all, every_mode_serves_with_and_without_threads, 0, 9);
     tcase_add_test(all, least_connections_fills_the_gap);
     tcase_add_test(all, accepting_pauses_at_the_limit_and_goes_on);

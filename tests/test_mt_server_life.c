@@ -139,7 +139,7 @@ static void finish(int result)
 static int dial_addr(const struct sockaddr *at, socklen_t length)
 {
     int fd = socket(at->sa_family, SOCK_STREAM, 0);
-    struct timeval limit = {10, 0};
+    struct timeval limit = {60, 0};
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
     if (connect(fd, at, length) == 0)
         return fd;
@@ -485,7 +485,7 @@ int main(void)
 {
     Suite *suite = suite_create("server life");
     TCase *all = tcase_create("server life");
-    tcase_set_timeout(all, 60);
+    tcase_set_timeout(all, 120);
     tcase_add_checked_fixture(all, set_up, NULL);
     tcase_add_loop_test(all, may_be_stopped_from_everywhere, 0, 6 * 18);
     tcase_add_loop_test(all, may_be_stopped_before_it_starts, 0, 18);

@@ -185,7 +185,7 @@ void connect_rig_expect(const char *order)
     struct rill_timer timer;
     rill_timer_init(&timer, on_time_up);
     time_is_up = false;
-    rill_loop_arm(connect_rig.loop, &timer, 5000);
+    rill_loop_arm(connect_rig.loop, &timer, 60000);
     while (strcmp(connect_rig.order, order) != 0) {
         must(!time_is_up);
         must(strlen(connect_rig.order) < strlen(order));
