@@ -189,13 +189,15 @@ static void take_data(struct rill_parser *parser, const char *bytes, size_t leng
         rill_parser_enter(parser, parser->chunked ? RILL_PARSER_CHUNK_END : RILL_PARSER_DONE);
 }
 
-/* Content up to the connection's end: all that came. */
+/* Content up to the connection's end: all that came, and of too much as much as may be, however it comes in pieces. */
 static void take_all(struct rill_parser *parser, const char *bytes, size_t length, struct rill_parser_piece *piece)
 {
-    if (length > parser->max_body_bytes - parser->body_length) {
+    uint64_t room = parser->max_body_bytes - parser->body_length;
+    if (room == 0) {
         fail(parser, 413, "content above the limit");
         return;
     }
+    length = length < room ? length : (size_t)room;
     parser->body_length += length;
     piece->data.bytes = bytes;
     piece->data.length = piece->consumed = length;

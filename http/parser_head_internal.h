@@ -234,7 +234,9 @@ enum rill_parse_result RILL_HEAD_FUNCTION(struct rill_parser *parser, const char
         window = head_window_open(line, end); /* from the line's start again */
     }
     if (RILL_LIKELY(parser->state == RILL_PARSER_REQUEST_LINE)) {
-        const char *fields = head_request_line(parser, &window, bytes, line, end);
+        const char *fields = NULL;
+        if (RILL_LIKELY(!parser->is_response))
+            fields = head_request_line(parser, &window, bytes, line, end);
         if (RILL_UNLIKELY(fields == NULL)) {
             enum rill_parse_result result;
             fields = rill_parser_request_line(parser, bytes, line, end, &result);

@@ -97,6 +97,8 @@ static const char *status_line(struct rill_parser *parser, const char *bytes, co
                                enum rill_parse_result *result)
 {
     const char *reason = NULL, *stop = line;
+    if ((size_t)(end - line) > parser->limits->max_request_line_bytes)
+        end = line + parser->limits->max_request_line_bytes;
     while (stop < end && !rill_byte_is(*stop, RILL_BYTE_CONTROL))
         stop++;
     if (end - stop < 2 || stop[0] != '\r' || stop[1] != '\n') {

@@ -143,6 +143,7 @@ static const struct {
     {"HTTP/1.1 20\r\n\r\n", RILL_METHOD_GET, " !malformed HTTP version"},
     {"http/1.1 200 OK\r\n\r\n", RILL_METHOD_GET, " !malformed HTTP version"},
     {"SSH-2.0-OpenSSH_9.2\r\n", RILL_METHOD_GET, " !malformed HTTP version"},
+    {"GET / HTTP/1.1\r\nHost: a\r\n\r\n", RILL_METHOD_GET, " !malformed HTTP version"},
     {"HTTP/1.1 200 OK\nContent-Length: 0\n\n", RILL_METHOD_GET, " !LF without CR"},
     {"HTTP/1.1 200 O\001K\r\n\r\n", RILL_METHOD_GET, " !control character in the head"},
     {"\r\nHTTP/1.1 200 OK\r\n\r\n", RILL_METHOD_GET, " !malformed HTTP version"},
@@ -188,6 +189,44 @@ START_TEST(a_status_line_without_end_has_a_limit)
 }
 END_TEST
 
+START_TEST(a_status_line_has_the_same_limit_however_it_comes)
+{
+    struct rill_parser parser;
+    static char head[300] = "HTTP/1.1 200 ";
+    memset(head + 13, 'x', sizeof head - 13);
+    for (uint32_t length = limits.max_request_line_bytes - 1; length <= limits.max_request_line_bytes + 1; length++) {
+        memcpy(head + length - 2, "\r\n\r\n", 4);
+        for (size_t first = 0; first <= length + 2; first++) {
+            rill_parser_init_response(&parser, &limits);
+            enum rill_parse_result result = rill_parser_head(&parser, head, first);
+            if (result == RILL_PARSE_MORE)
+                result = rill_parser_head(&parser, head, length + 2);
+            ck_assert_int_eq(result, length <= limits.max_request_line_bytes ? RILL_PARSE_HEAD : RILL_PARSE_ERROR);
+        }
+        memcpy(head + length - 2, "xxxx", 4);
+    }
+}
+END_TEST
+
+START_TEST(of_too_much_content_comes_what_may_be_however_it_comes)
+{
+    struct rill_parser parser;
+    static const char head[] = "HTTP/1.1 200 OK\r\n\r\n";
+    static char body[1500];
+    for (size_t piece_length = 1; piece_length <= sizeof body; piece_length += 7) {
+        struct rill_parser_piece piece = {.result = RILL_PARSE_DATA};
+        rill_parser_init_response(&parser, &limits);
+        ck_assert_int_eq(rill_parser_head(&parser, head, strlen(head)), RILL_PARSE_HEAD);
+        for (size_t at = 0; piece.result != RILL_PARSE_ERROR; at += piece.consumed) {
+            size_t left = sizeof body - at;
+            ck_assert_uint_gt(left, 0);
+            rill_parser_body(&parser, body + at, left < piece_length ? left : piece_length, &piece);
+        }
+        ck_assert_uint_eq(parser.body_length, 1000);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("response parser");
@@ -195,6 +234,8 @@ int main(void)
     tcase_add_loop_test(all, however_it_is_split, 0, rill_array_length(samples));
     tcase_add_test(all, content_to_the_end_has_a_limit);
     tcase_add_test(all, a_status_line_without_end_has_a_limit);
+    tcase_add_test(all, a_status_line_has_the_same_limit_however_it_comes);
+    tcase_add_test(all, of_too_much_content_comes_what_may_be_however_it_comes);
     suite_add_tcase(suite, all);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
