@@ -8,21 +8,9 @@
 #include "support/cache_model.h"
 #include "support/fake_conn.h"
 #include "support/fake_sys.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-
-#define MUST(condition)                                                                                                \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #condition);                             \
-            abort();                                                                                                   \
-        }                                                                                                              \
-    } while (0)
+#include "support/fuzz.h"
 
 enum { CLIENTS = 2, MAX_ITEM = 4096, LITTLE_MEMORY = 8192 };
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 struct run {
     struct rill_loop *loop;

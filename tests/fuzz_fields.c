@@ -6,35 +6,10 @@
 #include "rill/http/conditional.h"
 #include "rill/http/date.h"
 #include "rill/http/range.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-
-#define MUST(condition)                                                                                                \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #condition);                             \
-            abort();                                                                                                   \
-        }                                                                                                              \
-    } while (0)
+#include "support/fuzz.h"
 
 #define NOW 1767225600
 #define LAST_SECOND 253402300799
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static struct rill_slice take_line(struct rill_slice *text)
-{
-    struct rill_slice line = {NULL, 0};
-    if (text->length == 0)
-        return line;
-    const char *end = (const char *)memchr(text->bytes, '\n', text->length);
-    line.bytes = text->bytes;
-    line.length = end ? (size_t)(end - text->bytes) : text->length;
-    text->bytes += line.length + (end != NULL);
-    text->length -= line.length + (end != NULL);
-    return line;
-}
 
 /* A number that is read is the one that is written. */
 static void check_number(struct rill_slice text)
@@ -142,13 +117,13 @@ static void check_conditional(struct rill_conditional request, struct rill_valid
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct rill_slice text = {(const char *)data, size};
-    struct rill_slice size_line = take_line(&text);
-    struct rill_validators resource = {.etag = take_line(&text), .has_mtime = true, .now_seconds = NOW};
-    struct rill_conditional request = {.if_match = take_line(&text), .if_none_match = take_line(&text)};
-    request.if_modified_since = take_line(&text);
-    request.if_unmodified_since = take_line(&text);
-    request.if_range = take_line(&text);
-    struct rill_slice range = take_line(&text);
+    struct rill_slice size_line = fuzz_take_line(&text);
+    struct rill_validators resource = {.etag = fuzz_take_line(&text), .has_mtime = true, .now_seconds = NOW};
+    struct rill_conditional request = {.if_match = fuzz_take_line(&text), .if_none_match = fuzz_take_line(&text)};
+    request.if_modified_since = fuzz_take_line(&text);
+    request.if_unmodified_since = fuzz_take_line(&text);
+    request.if_range = fuzz_take_line(&text);
+    struct rill_slice range = fuzz_take_line(&text);
     uint64_t file_size;
 
     check_number(size_line);

@@ -3,8 +3,7 @@
  * The input: a byte for the kind and what goes with it, a byte for max_bytes, a byte for the length of the delimiter
  * (its lowest 3 bits), the delimiter; the rest is the stream, and also a message to be sent. */
 #include "support/framing_check.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "support/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {

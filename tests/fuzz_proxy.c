@@ -1,9 +1,7 @@
 /* Fuzzes the reading of PROXY headers, against a slow reading of the specification; and what is read is written again.
  * A checksum of zeros is made right first, because no fuzzer would guess it. */
+#include "support/fuzz.h"
 #include "support/proxy_check.h"
-#include <stdlib.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* The right checksum for a last field that is one of zeros. */
 static void fill_in_checksum(char *bytes, size_t size)

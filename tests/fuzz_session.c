@@ -4,22 +4,10 @@
  * time pass, take some output, end a job of the pool, run out of memory, end, break off, drain. What is left of the
  * client's bytes is sent after the script. */
 #include "support/fake_http.h"
+#include "support/fuzz.h"
 #include "support/http_response.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-
-#define MUST(condition)                                                                                                \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #condition);                             \
-            abort();                                                                                                   \
-        }                                                                                                              \
-    } while (0)
-
 enum { MAX_REQUESTS = 512 };
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* A request as the parser alone sees it, in the client's bytes all at once. */
 struct request {

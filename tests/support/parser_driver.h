@@ -19,4 +19,12 @@ driver_split driver_bytewise;
 void driver_run(enum rill_parser_isa isa, const struct rill_parser_limits *limits, const char *bytes, size_t length,
                 driver_split *split, void *arg, uint16_t *visited, struct trace *trace);
 
+/* The same of a response, to HEAD or not; the bytes' end is the connection's. Returns how many bytes the response is
+ * long, when another may follow it; else 0. */
+size_t driver_run_response(enum rill_parser_isa isa, const struct rill_parser_limits *limits, bool answers_head,
+                           const char *bytes, size_t length, driver_split *split, void *arg, struct trace *trace);
+
+/* Pieces of random lengths; ARG is a struct test_random. */
+driver_split driver_random;
+
 #endif

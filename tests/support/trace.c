@@ -80,3 +80,10 @@ void trace_head(struct trace *trace, const struct trace_head *head)
     trace_printf(trace, "keep-alive %d, chunked %d, expect %d, upgrade %d, content-length %llu", head->keep_alive,
                  head->chunked, head->expect_continue, head->upgrade, (unsigned long long)head->content_length);
 }
+
+void trace_response(struct trace *trace, const struct trace_response *head)
+{
+    trace_printf(trace, "head %zu bytes, HTTP/1.%d, %d", head->head_length, head->version_minor, head->code);
+    trace_printf(trace, "keep-alive %d, chunked %d, until close %d, content-length %llu", head->keep_alive,
+                 head->chunked, head->until_close, (unsigned long long)head->content_length);
+}

@@ -23,6 +23,14 @@ struct trace_head {
     size_t head_length;
 };
 
+/* What the head of a response says. */
+struct trace_response {
+    int code, version_minor;
+    bool keep_alive, chunked, until_close;
+    uint64_t content_length; /* 0 unless content of that length follows */
+    size_t head_length;
+};
+
 void trace_clear(struct trace *trace);
 void trace_free(struct trace *trace);
 
@@ -31,6 +39,7 @@ void trace_printf(struct trace *trace, const char *format, ...) RILL_PRINTF(2, 3
 void trace_slice(struct trace *trace, const char *label, struct rill_slice slice);
 void trace_append(struct trace *trace, const struct trace *other);
 void trace_head(struct trace *trace, const struct trace_head *head);
+void trace_response(struct trace *trace, const struct trace_response *head);
 
 /* Appends content, as it is; to be called any number of times, and followed by another line. */
 void trace_content(struct trace *trace, struct rill_slice content);
