@@ -140,7 +140,8 @@ static void on_wake_fd(evutil_socket_t fd, short events, void *arg)
 int rill_loop_post(struct rill_loop *loop, struct rill_task *task)
 {
     /* Read before the push: once it is in, the loop may have looked already. */
-    uint64_t now_ns = rill_mailbox_seems_empty(&loop->mailbox) && current_loop != loop ? rill_sys_monotonic_ns() : 0;
+    bool will_wake = RILL_COUNTING && rill_mailbox_seems_empty(&loop->mailbox) && current_loop != loop;
+    uint64_t now_ns = will_wake ? rill_sys_monotonic_ns() : 0;
     int pushed = rill_mailbox_push(&loop->mailbox, task);
     if (pushed <= 0)
         return pushed;

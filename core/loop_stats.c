@@ -35,7 +35,8 @@ void rill_loop_note_work(struct rill_loop *loop)
 void rill_loop_note_event(struct rill_loop *loop)
 {
     if (loop->turn_events++ == 0) {
-        loop->turn.began_ns = rill_loop_read_clock(loop);
+        if (RILL_COUNTING)
+            loop->turn.began_ns = rill_loop_read_clock(loop);
         rill_loop_begin_work(loop);
     }
 }
@@ -43,6 +44,10 @@ void rill_loop_note_event(struct rill_loop *loop)
 void rill_loop_note_turn(struct rill_loop *loop)
 {
     struct rill_loop_stats *stats = &loop->stats;
+    if (!RILL_COUNTING) {
+        loop->turn_events = 0;
+        return;
+    }
     uint64_t took_ns = rill_sys_monotonic_ns() - loop->turn.began_ns, took_us = took_ns / 1000;
     unsigned index = rill_histogram_index(RILL_LOOP_STAT_BITS, took_us);
     if (RILL_UNLIKELY(index >= RILL_LOOP_TIME_BUCKETS))
@@ -61,6 +66,8 @@ void rill_loop_note_turn(struct rill_loop *loop)
 
 void rill_loop_note_tasks(struct rill_loop *loop, uint64_t count)
 {
+    if (!RILL_COUNTING)
+        return;
     uint64_t now_ns = rill_sys_monotonic_ns(), posted_ns = rill_stat_read(&loop->posted_ns);
     rill_stat_add(&loop->stats.tasks, count);
     rill_histogram_record(&loop->stats.tasks_a_batch, count);

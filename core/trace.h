@@ -90,10 +90,23 @@ void rill_trace_set_current(struct rill_trace_lane *lane, uint64_t id);
 
 /* ---- Hooks ------------------------------------------------------------------------------------------------- */
 
+/* 0: nothing can be traced. Only `scripts/compare counters` builds it so, to measure what the hooks cost. */
+#ifndef RILL_TRACING
+#define RILL_TRACING 1
+#endif
+
+/* Whether the thread of LANE is traced: what every hook asks. Where requests pass it is asked once for both ends of a
+ * part, and a traced twin of what lies between them called, so that without a trace a part costs this one comparison.
+ */
+static inline bool rill_trace_on(const struct rill_trace_lane *lane)
+{
+    return RILL_TRACING && RILL_UNLIKELY(lane != NULL);
+}
+
 /* A part of what KEY is busy with. */
 static inline uint64_t rill_trace_begin(struct rill_trace_lane *lane, const void *key)
 {
-    return RILL_LIKELY(lane == NULL) ? 0 : rill_trace_look(lane, key);
+    return rill_trace_on(lane) ? rill_trace_look(lane, key) : 0;
 }
 
 static inline void rill_trace_end(struct rill_trace_lane *lane, const void *key, enum rill_trace_part part,
@@ -106,19 +119,19 @@ static inline void rill_trace_end(struct rill_trace_lane *lane, const void *key,
 /* A read, and that it found something: what is sampled is counted here. */
 static inline uint64_t rill_trace_begin_read(struct rill_trace_lane *lane, const void *key)
 {
-    return RILL_LIKELY(lane == NULL) ? 0 : rill_trace_look_before_read(lane, key);
+    return rill_trace_on(lane) ? rill_trace_look_before_read(lane, key) : 0;
 }
 
 static inline void rill_trace_end_read(struct rill_trace_lane *lane, const void *key, uint64_t began_ns)
 {
-    if (RILL_UNLIKELY(lane != NULL))
+    if (rill_trace_on(lane))
         rill_trace_note_read(lane, key, began_ns);
 }
 
 /* KEY's on_data; what it gives to the pool is traced there. */
 static inline uint64_t rill_trace_begin_data(struct rill_trace_lane *lane, const void *key)
 {
-    return RILL_LIKELY(lane == NULL) ? 0 : rill_trace_enter(lane, key);
+    return rill_trace_on(lane) ? rill_trace_enter(lane, key) : 0;
 }
 
 static inline void rill_trace_end_data(struct rill_trace_lane *lane, const void *key, uint64_t began_ns)
@@ -139,20 +152,20 @@ static inline void rill_trace_end_write(struct rill_trace_lane *lane, const void
 /* What KEY is busy with goes on, although all may have been written; and does so no longer. */
 static inline void rill_trace_hold(struct rill_trace_lane *lane, const void *key)
 {
-    if (RILL_UNLIKELY(lane != NULL))
+    if (rill_trace_on(lane))
         rill_trace_change_holds(lane, key, 1);
 }
 
 static inline void rill_trace_release(struct rill_trace_lane *lane, const void *key)
 {
-    if (RILL_UNLIKELY(lane != NULL))
+    if (rill_trace_on(lane))
         rill_trace_change_holds(lane, key, -1);
 }
 
 /* KEY closes. */
 static inline void rill_trace_closed(struct rill_trace_lane *lane, const void *key)
 {
-    if (RILL_UNLIKELY(lane != NULL))
+    if (rill_trace_on(lane))
         rill_trace_finish(lane, key);
 }
 
@@ -160,7 +173,7 @@ static inline void rill_trace_closed(struct rill_trace_lane *lane, const void *k
 static inline struct rill_trace_mark rill_trace_begin_accept(struct rill_trace_lane *lane)
 {
     struct rill_trace_mark none = {0, 0};
-    return RILL_LIKELY(lane == NULL) ? none : rill_trace_look_at_accept(lane);
+    return rill_trace_on(lane) ? rill_trace_look_at_accept(lane) : none;
 }
 
 static inline void rill_trace_end_accept(struct rill_trace_lane *lane, struct rill_trace_mark mark)
@@ -172,19 +185,19 @@ static inline void rill_trace_end_accept(struct rill_trace_lane *lane, struct ri
 /* It has come, posted at POSTED_NS, to the loop that LANE is of. */
 static inline void rill_trace_arrived(struct rill_trace_lane *lane, struct rill_trace_mark mark, uint64_t posted_ns)
 {
-    if (RILL_UNLIKELY(mark.id != 0) && lane)
+    if (RILL_UNLIKELY(mark.id != 0) && rill_trace_on(lane))
         rill_trace_note_arrival(lane, mark, posted_ns);
 }
 
 /* It becomes a connection between these two, and in between is found out which. */
 static inline uint64_t rill_trace_begin_adopt(struct rill_trace_lane *lane, struct rill_trace_mark mark)
 {
-    return RILL_LIKELY(mark.id == 0) || !lane ? 0 : rill_trace_note_joining(lane, mark);
+    return RILL_UNLIKELY(mark.id != 0) && rill_trace_on(lane) ? rill_trace_note_joining(lane, mark) : 0;
 }
 
 static inline void rill_trace_adopted(struct rill_trace_lane *lane, const void *key)
 {
-    if (RILL_UNLIKELY(lane != NULL))
+    if (rill_trace_on(lane))
         rill_trace_note_key(lane, key);
 }
 

@@ -26,6 +26,27 @@ static void answer_without_handler(struct rill_exchange *x)
     rill_exchange_reply_status(x, match->status);
 }
 
+/* Has somebody answer: the handler that was found, or nobody. */
+static inline void answer(struct rill_exchange *x)
+{
+    if (RILL_LIKELY(x->match.handler != NULL)) {
+        rill_session_call_now(x, x->match.handler, x->match.arg);
+    } else {
+        x->callbacks++;
+        answer_without_handler(x);
+        x->callbacks--;
+    }
+}
+
+__attribute__((noinline)) static void answer_traced(struct rill_exchange *x)
+{
+    const struct rill_session *session = x->session;
+    struct rill_trace_lane *trace = session->http->trace;
+    uint64_t began_ns = rill_trace_begin(trace, session->conn);
+    answer(x);
+    rill_trace_end(trace, session->conn, RILL_TRACE_HANDLER, began_ns);
+}
+
 /* The head is complete: finds the handler and calls it. */
 static void dispatch(struct rill_exchange *x)
 {
@@ -53,24 +74,29 @@ static void dispatch(struct rill_exchange *x)
     }
     rill_router_find(rill_session_config(session)->router, (enum rill_method)parser->method,
                      rill_exchange_method_name(x), x->path, &x->match);
+    if (rill_trace_on(session->http->trace))
+        answer_traced(x);
+    else
+        answer(x);
+}
+
+__attribute__((noinline)) static enum rill_parse_result parse_traced(struct rill_exchange *x,
+                                                                     const struct rill_input *input)
+{
+    const struct rill_session *session = x->session;
     uint64_t began_ns = rill_trace_begin(session->http->trace, session->conn);
-    if (RILL_LIKELY(x->match.handler != NULL)) {
-        rill_session_call_now(x, x->match.handler, x->match.arg);
-    } else {
-        x->callbacks++;
-        answer_without_handler(x);
-        x->callbacks--;
-    }
-    rill_trace_end(session->http->trace, session->conn, RILL_TRACE_HANDLER, began_ns);
+    enum rill_parse_result result = rill_parser_head(&x->parser, input->bytes, input->length);
+    rill_trace_end(session->http->trace, session->conn, RILL_TRACE_PARSE, began_ns);
+    return result;
 }
 
 bool rill_session_take_head(struct rill_session *session, struct rill_input *input)
 {
     struct rill_exchange *x = session->x;
     x->base = input->bytes;
-    uint64_t began_ns = rill_trace_begin(session->http->trace, session->conn);
-    enum rill_parse_result result = rill_parser_head(&x->parser, input->bytes, input->length);
-    rill_trace_end(session->http->trace, session->conn, RILL_TRACE_PARSE, began_ns);
+    enum rill_parse_result result = rill_trace_on(session->http->trace)
+                                        ? parse_traced(x, input)
+                                        : rill_parser_head(&x->parser, input->bytes, input->length);
     switch (result) {
     case RILL_PARSE_HEAD:
         rill_input_consume(input, x->parser.head_length);

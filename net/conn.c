@@ -44,7 +44,7 @@ void rill_conn_close(struct rill_conn *conn, enum rill_close_reason reason)
     set_state(conn, RILL_CONN_CLOSED);
     conn->finish_reason = (uint8_t)reason;
     rill_stat_add(&net->stats.closed[reason], 1);
-    rill_stat_set(&net->stats.open, net->stats.open - 1);
+    rill_stat_subtract(&net->stats.open, 1);
     rill_loop_disarm(net->loop, &conn->timer);
     rill_trace_closed(net->trace, conn);
     if (conn->interest)

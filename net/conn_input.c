@@ -10,6 +10,25 @@ enum {
     HELD_ROOM_BYTES = 4096,         /* for the rest of what came in part */
 };
 
+/* The handler's on_data, traced; and recv. */
+__attribute__((noinline)) static void call_traced(struct rill_conn *conn, struct rill_input *input)
+{
+    struct rill_trace_lane *trace = conn->net->trace;
+    uint64_t began_ns = rill_trace_begin_data(trace, conn);
+    conn->config->handler->on_data(conn, input);
+    rill_trace_end_data(trace, conn, began_ns);
+}
+
+__attribute__((noinline)) static ssize_t receive_traced(struct rill_conn *conn, char *room, size_t size)
+{
+    struct rill_trace_lane *trace = conn->net->trace;
+    uint64_t began_ns = rill_trace_begin_read(trace, conn);
+    ssize_t got = rill_sys_recv(conn->fd, room, size, 0);
+    if (got > 0)
+        rill_trace_end_read(trace, conn, began_ns);
+    return got;
+}
+
 /* Shows BYTES, which lie in the loop's buffer or in conn->held, and keeps what is not consumed. */
 static void deliver(struct rill_conn *conn, const char *bytes, size_t length)
 {
@@ -19,13 +38,14 @@ static void deliver(struct rill_conn *conn, const char *bytes, size_t length)
         rill_input_consume(&input, length);
     } else {
         struct rill_net *net = conn->net;
-        uint64_t began_ns = rill_trace_begin_data(net->trace, conn);
         net->buffer_lent = true;
         conn->callbacks++;
-        conn->config->handler->on_data(conn, &input);
+        if (rill_trace_on(net->trace))
+            call_traced(conn, &input);
+        else
+            conn->config->handler->on_data(conn, &input);
         conn->callbacks--;
         net->buffer_lent = false;
-        rill_trace_end_data(net->trace, conn, began_ns);
     }
     if (RILL_UNLIKELY(conn->state != RILL_CONN_OPEN)) {
         if (conn->state != RILL_CONN_CLOSED)
@@ -170,10 +190,9 @@ void rill_conn_read(struct rill_conn *conn)
             rill_conn_close(conn, RILL_CLOSE_NO_MEMORY);
             return;
         }
-        uint64_t began_ns = rill_trace_begin_read(conn->net->trace, conn);
-        ssize_t got = rill_sys_recv(conn->fd, room, size, 0);
+        ssize_t got =
+            rill_trace_on(conn->net->trace) ? receive_traced(conn, room, size) : rill_sys_recv(conn->fd, room, size, 0);
         if (RILL_LIKELY(got > 0)) {
-            rill_trace_end_read(conn->net->trace, conn, began_ns);
             rill_stat_add(&conn->net->stats.bytes_in, (uint64_t)got);
             if ((size_t)got < size && !conn->peer_closed)
                 emptied(conn);

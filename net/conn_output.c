@@ -57,7 +57,7 @@ static void drop_object(struct rill_net *net, const struct rill_segment *segment
 static void segment_free(struct rill_net *net, struct rill_segment *segment)
 {
     if (segment->capacity == COPY_CAPACITY)
-        rill_stat_set(&net->stats.leased_segments, net->stats.leased_segments - 1);
+        rill_stat_subtract(&net->stats.leased_segments, 1);
     if (segment->capacity == COPY_CAPACITY && net->free_segment_count < MAX_FREE_SEGMENTS) {
         segment->next = net->free_segments;
         net->free_segments = segment;
@@ -117,7 +117,7 @@ void rill_conn_output_drop(struct rill_conn *conn)
     if (!out)
         return;
     conn->out = NULL;
-    rill_stat_set(&conn->net->stats.waiting_bytes, conn->net->stats.waiting_bytes - out->bytes);
+    rill_stat_subtract(&conn->net->stats.waiting_bytes, out->bytes);
     while (out->first) {
         struct rill_segment *segment = out->first;
         out->first = segment->next;
@@ -408,11 +408,11 @@ static ssize_t send_object(struct rill_conn *conn, size_t *offered)
 }
 
 /* Drops the first SENT bytes of the queue. */
-static void advance(struct rill_conn *conn, uint64_t sent)
+static inline void advance(struct rill_conn *conn, uint64_t sent)
 {
     struct rill_output *out = conn->out;
     out->bytes -= sent;
-    rill_stat_set(&conn->net->stats.waiting_bytes, conn->net->stats.waiting_bytes - sent);
+    rill_stat_subtract(&conn->net->stats.waiting_bytes, sent);
     rill_stat_add(&conn->net->stats.bytes_out, sent);
     for (;;) {
         struct rill_segment *segment = out->first;
@@ -449,9 +449,10 @@ static void compact(struct rill_conn *conn)
     segment_free(conn->net, old);
 }
 
-int rill_conn_output_flush(struct rill_conn *conn)
+/* Sends what there is, as much as the socket takes. Returns the bytes sent, or a negative errno. */
+static inline __attribute__((always_inline)) int64_t send_queued(struct rill_conn *conn)
 {
-    uint64_t total = 0, began_ns = rill_trace_begin(conn->net->trace, conn);
+    uint64_t total = 0;
     while (conn->writable) {
         size_t offered;
         ssize_t sent =
@@ -460,7 +461,7 @@ int rill_conn_output_flush(struct rill_conn *conn)
             if (sent == -EINTR)
                 continue;
             if (sent != -EAGAIN)
-                return (int)sent;
+                return sent;
             conn->writable = false;
             break;
         }
@@ -475,12 +476,29 @@ int rill_conn_output_flush(struct rill_conn *conn)
             break;
         }
     }
-    rill_trace_end_write(conn->net->trace, conn, began_ns, !conn->out);
-    if (total > 0)
+    return (int64_t)total;
+}
+
+__attribute__((noinline)) static int64_t send_queued_traced(struct rill_conn *conn)
+{
+    struct rill_trace_lane *trace = conn->net->trace;
+    uint64_t began_ns = rill_trace_begin(trace, conn);
+    int64_t sent = send_queued(conn);
+    if (sent >= 0)
+        rill_trace_end_write(trace, conn, began_ns, !conn->out);
+    return sent;
+}
+
+int rill_conn_output_flush(struct rill_conn *conn)
+{
+    int64_t sent = rill_trace_on(conn->net->trace) ? send_queued_traced(conn) : send_queued(conn);
+    if (RILL_UNLIKELY(sent < 0))
+        return (int)sent;
+    if (sent > 0)
         made_progress(conn);
     if (RILL_UNLIKELY(conn->out != NULL)) {
         uint64_t timeout_ms = conn->config->write_timeout_ms;
-        if (timeout_ms && (total > 0 || conn->out->deadline_ms == 0))
+        if (timeout_ms && (sent > 0 || conn->out->deadline_ms == 0))
             conn->out->deadline_ms = rill_loop_deadline_ms(conn->net->loop, timeout_ms);
         compact(conn);
     }

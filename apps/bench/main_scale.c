@@ -65,15 +65,7 @@ static cpu_set_t some_of(const cpu_set_t *all, unsigned first, unsigned count)
     return some;
 }
 
-/* Of the THREADS busiest threads: the least busy by the busiest. */
-static double balance(int pid, unsigned threads)
-{
-    uint64_t ticks[512];
-    unsigned count = scale_server_threads(pid, ticks, rill_array_length(ticks));
-    return count >= threads && ticks[0] > 0 ? (double)ticks[threads - 1] / (double)ticks[0] : 0;
-}
-
-static void take_down(const struct bench_result *result, double evenness, struct scale_run *run)
+static void take_down(const struct bench_result *result, struct scale_run *run)
 {
     double requests = result->counts.requests ? (double)result->counts.requests : 1;
     *run = (struct scale_run){
@@ -82,7 +74,6 @@ static void take_down(const struct bench_result *result, double evenness, struct
         .p50_us = (double)rill_histogram_quantile(&result->counts.latency, 0.5),
         .p99_us = (double)rill_histogram_quantile(&result->counts.latency, 0.99),
         .switches = (double)result->server_switches / requests,
-        .balance = evenness,
         .errors = bench_result_errors(result),
         .client_was_the_limit = bench_client_was_the_limit(result),
     };
@@ -117,7 +108,8 @@ static int run_one(struct command *command, unsigned c, unsigned r)
         fprintf(stderr, "rill-bench: %s: %s\n", url, wanted);
     }
     if (status == 0) {
-        take_down(&result, balance(server.pid, scale->threads[c]), &scale->runs[c][r]);
+        take_down(&result, &scale->runs[c][r]);
+        scale_measure_balance(&server, scale->threads[c], &scale->runs[c][r]);
         if (result.ended_early) {
             fprintf(stderr, "rill-bench: ended early: %s\n", result.ended_early);
             status = 1;
@@ -177,7 +169,9 @@ int scale_main(int argc, char **argv)
                            .summary =
                                "measures how a server scales with threads\n\n"
                                "The server is what follows \"--\": any command with {threads} in it, and {port}\n"
-                               "where it wants to be told a port: rill-hello --listen 127.0.0.1:0 --threads {threads}",
+                               "where it wants to be told a port: rill-hello --listen 127.0.0.1:0 --threads {threads}\n"
+                               "With --admin {admin} after it the balance between the loops is told by their own\n"
+                               "counters; without, by the CPU time of threads.",
                            .kind = RILL_APP_TOOL,
                            .options = options,
                            .option_count = rill_array_length(options)};

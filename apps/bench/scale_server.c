@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -19,24 +20,39 @@ static void sleep_ms(long ms)
     nanosleep(&time, NULL);
 }
 
-/* WORD with each {threads} and {port} replaced; to be freed. */
-static char *fill_in(const char *word, unsigned threads, unsigned port)
+/* A word in braces of the command, and what comes in its place. */
+struct blank {
+    const char *name;
+    unsigned number;
+};
+enum { THREADS, PORT, ADMIN, BLANKS };
+
+/* WORD with each blank filled in; to be freed. */
+static char *fill_in(const char *word, const struct blank *blanks)
 {
     char *text = NULL;
     size_t length;
     FILE *out = open_memstream(&text, &length);
     while (out && *word) {
-        if (strncmp(word, "{threads}", 9) == 0) {
-            fprintf(out, "%u", threads);
-            word += 9;
-        } else if (strncmp(word, "{port}", 6) == 0) {
-            fprintf(out, "%u", port);
-            word += 6;
+        unsigned i = 0;
+        while (i < BLANKS && strncmp(word, blanks[i].name, strlen(blanks[i].name)) != 0)
+            i++;
+        if (i < BLANKS) {
+            fprintf(out, "%u", blanks[i].number);
+            word += strlen(blanks[i].name);
         } else {
             fputc(*word++, out);
         }
     }
     return out && fclose(out) == 0 ? text : NULL;
+}
+
+static bool mentions(char *const *command, const char *blank)
+{
+    for (; *command; command++)
+        if (strstr(*command, blank))
+            return true;
+    return false;
 }
 
 static unsigned free_port(void)
@@ -87,25 +103,31 @@ static unsigned listening_line(char *line, unsigned long *inode)
     return (unsigned)strtoul(colon + 1, NULL, 16);
 }
 
-/* The port that PID listens on; 0: none yet. */
-static unsigned listening_port(int pid)
+/* The port that SERVER listens on beside its admin port; 0: none yet, or not on that. */
+static unsigned listening_port(const struct scale_server *server)
 {
     static const char *const tables[] = {"/proc/net/tcp", "/proc/net/tcp6"};
     unsigned long inodes[MAX_SOCKETS], inode = 0;
-    unsigned count = sockets_of(pid, inodes), found = 0;
-    for (unsigned t = 0; t < rill_array_length(tables) && found == 0; t++) {
+    unsigned count = sockets_of(server->pid, inodes), found = 0;
+    bool has_admin = server->admin_port == 0;
+    for (unsigned t = 0; t < rill_array_length(tables); t++) {
         char line[512];
         FILE *table = fopen(tables[t], "r");
-        while (table && found == 0 && fgets(line, sizeof line, table)) {
-            unsigned port = listening_line(line, &inode);
-            for (unsigned i = 0; i < count && port; i++)
-                if (inodes[i] == inode)
-                    found = port;
+        while (table && fgets(line, sizeof line, table)) {
+            unsigned port = listening_line(line, &inode), i = 0;
+            while (i < count && inodes[i] != inode)
+                i++;
+            if (port == 0 || i == count)
+                continue;
+            if (port == server->admin_port)
+                has_admin = true;
+            else if (found == 0)
+                found = port;
         }
         if (table)
             fclose(table);
     }
-    return found;
+    return has_admin ? found : 0;
 }
 
 __attribute__((noreturn)) static void run_command(char *const *words, const cpu_set_t *cpus)
@@ -116,6 +138,7 @@ __attribute__((noreturn)) static void run_command(char *const *words, const cpu_
     if (cpus)
         sched_setaffinity(0, sizeof *cpus, cpus);
     setpgid(0, 0);
+    prctl(PR_SET_PDEATHSIG, SIGTERM); /* no server is left behind, however rill-bench ends */
     execvp(words[0], words);
     fprintf(stderr, "rill-bench: cannot run %s: %s\n", words[0], strerror(errno));
     _exit(127);
@@ -124,12 +147,15 @@ __attribute__((noreturn)) static void run_command(char *const *words, const cpu_
 int scale_server_start(struct scale_server *server, char *const *command, unsigned threads, const cpu_set_t *cpus)
 {
     char *words[MAX_WORDS + 1];
-    unsigned count = 0, port = free_port();
+    const struct blank blanks[BLANKS] = {
+        [THREADS] = {"{threads}", threads}, [PORT] = {"{port}", free_port()}, [ADMIN] = {"{admin}", free_port()}};
+    unsigned count = 0;
     for (; count < MAX_WORDS && command[count]; count++)
-        words[count] = fill_in(command[count], threads, port);
+        words[count] = fill_in(command[count], blanks);
     words[count] = NULL;
     fflush(NULL);
     server->port = 0;
+    server->admin_port = mentions(command, "{admin}") ? blanks[ADMIN].number : 0;
     server->pid = words[0] ? fork() : -1;
     if (server->pid == 0)
         run_command(words, cpus);
@@ -141,11 +167,12 @@ int scale_server_start(struct scale_server *server, char *const *command, unsign
                     WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
             server->pid = -1;
         } else {
-            server->port = listening_port(server->pid);
+            server->port = listening_port(server);
         }
     }
     if (server->pid > 0 && server->port == 0) {
-        fprintf(stderr, "rill-bench: %s listens on no TCP port after %d s\n", words[0], START_MS / 1000);
+        fprintf(stderr, "rill-bench: %s listens on no TCP port%s after %d s\n", words[0],
+                server->admin_port ? ", or not on {admin}" : "", START_MS / 1000);
         scale_server_stop(server);
     }
     for (unsigned i = 0; i < count; i++)

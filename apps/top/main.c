@@ -1,7 +1,7 @@
 /* top - rill-top: what `--admin` of a server shows, in a terminal: a line each reactor, every second. */
 #include "../options.h"
 #include "rill/net/connect.h"
-#include "sample.h"
+#include "top.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,7 +23,7 @@ static struct {
     char *text;
     size_t length;
     unsigned taken; /* samples so far; the newest is taken - 1, modulo 2 */
-    struct top_sample samples[2];
+    struct metrics samples[2];
 } top;
 
 static const struct rill_parser_limits limits = {.max_request_line_bytes = 8192,
@@ -52,17 +52,17 @@ static void failed(const char *why)
 
 static void show(void)
 {
-    struct top_sample *now = &top.samples[top.taken % 2];
-    if (top_sample_read(now, top.text, top.length) < 0) {
+    struct metrics *now = &top.samples[top.taken % 2];
+    if (metrics_read(now, top.text, top.length) < 0) {
         failed("what came is not the metrics of a Rill server");
         return;
     }
     now->time = (double)rill_clock_ns() * 1e-9;
-    const struct top_sample *before = top.taken > 0 ? &top.samples[(top.taken + 1) % 2] : NULL;
+    const struct metrics *before = top.taken > 0 ? &top.samples[(top.taken + 1) % 2] : NULL;
     top.taken++;
     if (before || !top.once) {
         printf("%s", top.terminal ? "\033[H\033[J" : "");
-        top_sample_print(now, before);
+        top_print(now, before);
         fflush(stdout);
     }
     if (before && top.once)

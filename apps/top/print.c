@@ -1,10 +1,10 @@
 /* print.c - a sample as lines of a terminal. */
-#include "sample.h"
+#include "top.h"
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-static const struct top_loop none;
+static const struct metrics_loop none;
 
 /* VALUE in at most six columns. */
 static const char *number(char text[16], double value)
@@ -40,7 +40,7 @@ static const char *seconds(char text[16], double value)
 }
 
 /* The bound of the bucket that FRACTION of what came since BEFORE stays below; NAN when nothing came. */
-static double quantile(const struct top_histogram *now, const struct top_histogram *before, double fraction)
+static double quantile(const struct metrics_histogram *now, const struct metrics_histogram *before, double fraction)
 {
     unsigned last = now->length - 1;
     bool known = before->length == now->length;
@@ -51,7 +51,7 @@ static double quantile(const struct top_histogram *now, const struct top_histogr
     return NAN;
 }
 
-static void print_loop(const struct top_loop *now, const struct top_loop *before, double time)
+static void print_loop(const struct metrics_loop *now, const struct metrics_loop *before, double time)
 {
     char a[16], b[16], c[16], d[16], e[16], f[16], g[16], h[16], i[16], j[16];
     double turns = now->turns - before->turns;
@@ -66,7 +66,7 @@ static void print_loop(const struct top_loop *now, const struct top_loop *before
 }
 
 /* What LOOP was BEFORE; zeros when it was not there, or has started anew. */
-static const struct top_loop *earlier(const struct top_sample *before, const struct top_loop *loop)
+static const struct metrics_loop *earlier(const struct metrics *before, const struct metrics_loop *loop)
 {
     for (unsigned i = 0; before && i < before->loop_count; i++)
         if (strcmp(before->loops[i].name, loop->name) == 0 && before->loops[i].turns <= loop->turns)
@@ -74,7 +74,7 @@ static const struct top_loop *earlier(const struct top_sample *before, const str
     return &none;
 }
 
-void top_sample_print(const struct top_sample *now, const struct top_sample *before)
+void top_print(const struct metrics *now, const struct metrics *before)
 {
     char a[16], b[16];
     double time = before && now->time > before->time ? now->time - before->time : 1;

@@ -290,6 +290,33 @@ class Scale(E2ETest):
             rows = file.read().splitlines()
         self.assertEqual(len(rows), 1 + 2 * 2)
         self.assertTrue(all(float(row.split(",")[2]) > 0 for row in rows[1:]))
+        self.assertIn("balance: CPU time of the threads", done.stdout)
+        self.assertEqual({row.split(",")[8] for row in rows[1:]}, {"cpu_time"})
+
+    def balances(self, *options, connections=8):
+        """What the loops' own counters say of two loops, in each round."""
+        out = os.path.join(self.folder(), "out")
+        done = self.scale("--threads", "2", "--rounds", 2, "--duration", "200ms", "--warmup", "50ms", "--connections",
+                          connections, "--out", out, "--", program("rill-hello"), "--listen", "127.0.0.1:0", "--threads",
+                          "{threads}", "--admin", "{admin}", *options)  # fmt: skip
+        self.assertIn("balance: requests of the loop that had the fewest", done.stdout)
+        self.assertNotIn("CPU time of the threads", done.stdout)
+        with open(os.path.join(out, "scale.csv"), encoding="ascii") as file:
+            rows = [row.split(",") for row in file.read().splitlines()[1:]]
+        self.assertEqual([row[8] for row in rows], ["requests"] * 2)
+        return [float(row[7]) for row in rows]
+
+    def test_the_balance_is_told_by_the_loops_themselves(self):
+        self.assertEqual(self.balances(connections=1), [0, 0], "one connection: one loop does it all")
+        for balance in self.balances():
+            self.assertTrue(0 < balance <= 1, balance)
+
+    def test_counters_that_cannot_be_read(self):
+        """{admin} leads to a server of another kind: the kernel's figures are taken, and that is said."""
+        done = self.scale("--threads", "1", "--rounds", 1, "--duration", "200ms", "--warmup", "50ms", "--",
+                          program("rill-hello"), "--listen", "127.0.0.1:0", "--listen", "127.0.0.1:{admin}", "--threads",
+                          "{threads}")  # fmt: skip
+        self.assertIn("balance: CPU time of the threads", done.stdout)
 
     def test_a_server_that_is_told_its_port(self):
         done = self.scale("--threads", "1", "--rounds", 1, "--duration", "200ms", "--warmup", "50ms", "--",

@@ -1,5 +1,5 @@
-/* sample.c - reading /metrics. */
-#include "sample.h"
+/* metrics.c - reading /metrics. */
+#include "metrics.h"
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -8,11 +8,11 @@
 /* Metrics with one value, or one a loop: which member of the sample or of the loop they are added to. */
 #define WHOLE(name, member)                                                                                            \
     {                                                                                                                  \
-        name, offsetof(struct top_sample, member), false                                                               \
+        name, offsetof(struct metrics, member), false                                                                  \
     }
 #define EACH(name, member)                                                                                             \
     {                                                                                                                  \
-        name, offsetof(struct top_loop, member), true                                                                  \
+        name, offsetof(struct metrics_loop, member), true                                                              \
     }
 static const struct {
     const char *name;
@@ -78,22 +78,22 @@ static int take_apart(const char *text, size_t length, struct line *line)
     return *number_end == '\0' ? 0 : -EINVAL;
 }
 
-static struct top_loop *loop_of(struct top_sample *sample, struct rill_slice name)
+static struct metrics_loop *loop_of(struct metrics *sample, struct rill_slice name)
 {
     for (unsigned i = 0; i < sample->loop_count; i++)
         if (rill_slice_equal(name, rill_slice_of(sample->loops[i].name)))
             return &sample->loops[i];
-    if (sample->loop_count == TOP_LOOPS || name.length == 0 || name.length >= sizeof sample->loops[0].name)
+    if (sample->loop_count == METRICS_LOOPS || name.length == 0 || name.length >= sizeof sample->loops[0].name)
         return NULL;
-    struct top_loop *loop = &sample->loops[sample->loop_count++];
+    struct metrics_loop *loop = &sample->loops[sample->loop_count++];
     memcpy(loop->name, name.bytes, name.length);
     return loop;
 }
 
-static void add_bucket(struct top_histogram *histogram, struct rill_slice bound, double count)
+static void add_bucket(struct metrics_histogram *histogram, struct rill_slice bound, double count)
 {
     char text[32];
-    if (histogram->length == TOP_BUCKETS || bound.length >= sizeof text)
+    if (histogram->length == METRICS_BUCKETS || bound.length >= sizeof text)
         return;
     memcpy(text, bound.bytes, bound.length);
     text[bound.length] = '\0';
@@ -106,10 +106,10 @@ static bool is(const struct line *line, const char *name)
     return rill_slice_equal(line->name, rill_slice_of(name));
 }
 
-static void take_line(struct top_sample *sample, const struct line *line)
+static void take_line(struct metrics *sample, const struct line *line)
 {
     struct rill_slice name = label(line, "loop");
-    struct top_loop *loop = name.bytes ? loop_of(sample, name) : NULL;
+    struct metrics_loop *loop = name.bytes ? loop_of(sample, name) : NULL;
     for (unsigned i = 0; i < rill_array_length(numbers); i++) {
         char *at = numbers[i].by_loop ? (char *)loop : (char *)sample;
         if (at && is(line, numbers[i].name))
@@ -129,7 +129,7 @@ static void take_line(struct top_sample *sample, const struct line *line)
         add_bucket(&loop->turn, label(line, "le"), line->value);
 }
 
-int top_sample_read(struct top_sample *sample, const char *text, size_t length)
+int metrics_read(struct metrics *sample, const char *text, size_t length)
 {
     const char *end = text + length;
     bool known = false;
