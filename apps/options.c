@@ -211,6 +211,33 @@ static void print_help(const struct rill_app *app)
     printf("\nTIME is a number and ms, s, m or h; SIZE a number of bytes, or with k, m or g.\n");
     if (app->kind != RILL_APP_TOOL)
         printf("SIGTERM and SIGINT drain and stop, a second one stops at once; SIGHUP reopens the logs.\n");
+    const char *usual = app->kind == RILL_APP_TOOL ? "0 all went well, 1 it did not, 2 the command line is wrong"
+                                                   : "0 stopped as told, 1 cannot serve, 2 the command line is wrong";
+    printf("Exit status: %s.\n", app->exit_status ? app->exit_status : usual);
+}
+
+/* What VALUE is called on the command line. */
+static void write_bound(const struct rill_option *option, uint64_t value, char text[24])
+{
+    const bool is_time = option->kind == RILL_OPTION_DURATION;
+    const bool hours = is_time && value > 0 && value % 3600000 == 0;
+    snprintf(text, 24, "%llu%s", (unsigned long long)(hours ? value / 3600000 : value),
+             hours     ? "h"
+             : is_time ? "ms"
+                       : "");
+}
+
+static const char *range_wanted(const struct rill_option *option)
+{
+    static char text[80];
+    char least[24], most[24];
+    write_bound(option, option->min, least);
+    write_bound(option, option->max, most);
+    if (option->max)
+        snprintf(text, sizeof text, "from %s to %s is wanted", least, most);
+    else
+        snprintf(text, sizeof text, "at least %s is wanted", least);
+    return text;
 }
 
 static int set_number(const struct rill_option *option, void *target, const char *text, const char **wanted)
@@ -218,7 +245,7 @@ static int set_number(const struct rill_option *option, void *target, const char
     uint64_t value, max = option->max ? option->max : UINT64_MAX;
     int error;
     if (option->kind == RILL_OPTION_COUNT)
-        error = rill_parse_count(text, option->min, max, &value, wanted);
+        error = rill_parse_count(text, 0, UINT64_MAX, &value, wanted);
     else if (option->kind == RILL_OPTION_DURATION)
         error = rill_parse_duration_ms(text, &value, wanted);
     else
@@ -226,7 +253,7 @@ static int set_number(const struct rill_option *option, void *target, const char
     if (error < 0)
         return error;
     if (value < option->min || value > max) {
-        *wanted = value < option->min ? "that is too little" : "that is too much";
+        *wanted = range_wanted(option);
         return -EINVAL;
     }
     if (option->kind == RILL_OPTION_COUNT)

@@ -44,6 +44,7 @@ struct rill_app {
     size_t option_count;
     enum rill_app_kind kind;
     const char *default_listen; /* NULL: 127.0.0.1:8080 */
+    const char *exit_status;    /* for the help, lines that say what it means; NULL: as usual for its kind */
 
     struct rill_server_config server;    /* --listen, --threads and so on */
     struct rill_http_server_config http; /* HTTP's; its `net` is set from `server` when the program serves */

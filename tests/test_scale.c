@@ -58,6 +58,19 @@ START_TEST(errors_are_a_reason)
 }
 END_TEST
 
+/* The generator's CPUs are its own as long as it leaves one over. */
+START_TEST(cpus_are_dealt_out)
+{
+    ck_assert_uint_eq(scale_server_cpus(&scale, 8), 8);
+    ck_assert_uint_eq(scale_server_cpus(&scale, 12), 12);
+    ck_assert_uint_eq(scale_server_cpus(&scale, 13), 12);
+    scale.cpus = 4;
+    ck_assert_uint_eq(scale_server_cpus(&scale, 1), 0);
+    scale.cpus = 5;
+    ck_assert_uint_eq(scale_server_cpus(&scale, 3), 1);
+}
+END_TEST
+
 START_TEST(too_few_cpus_are_a_reason)
 {
     scale.pinned[3] = false;
@@ -108,6 +121,7 @@ int main(void)
     tcase_add_test(all, good_measurements_are_summed_up);
     tcase_add_test(all, without_a_count_of_one_the_fewest_threads_are_the_measure);
     tcase_add_test(all, errors_are_a_reason);
+    tcase_add_test(all, cpus_are_dealt_out);
     tcase_add_test(all, too_few_cpus_are_a_reason);
     tcase_add_test(all, a_client_that_was_the_limit_is_a_reason);
     tcase_add_test(all, rounds_that_disagree_are_a_reason);

@@ -17,12 +17,13 @@
 #include "rill/core/random.h"
 #include "rill/http/parser.h"
 #include "rill/net/connect.h"
+#include <stdio.h>
 
 /* 1 us to an hour, in microseconds, to three significant digits. */
 enum { LATENCY_BITS = 10, LATENCY_VALUE_BITS = 32 };
 #define LATENCY_BUCKETS RILL_HISTOGRAM_BUCKETS(LATENCY_BITS, LATENCY_VALUE_BITS)
 
-enum { BENCH_MAX_THREADS = 255 };
+enum { BENCH_MAX_THREADS = 255, BENCH_MAX_MS = 100 * 3600 * 1000 };
 
 /* How a request can go wrong. Each is counted once, as the first of these that applies. */
 enum bench_error {
@@ -228,6 +229,6 @@ int bench_pid_of(const char *name);
 /* report.c, report_json.c */
 void bench_report_text(const struct bench_plan *plan, const struct bench_result *result);
 void bench_report_json(const struct bench_plan *plan, const struct bench_result *result);
-int bench_report_histogram(const struct bench_result *result, const char *path);
+void bench_report_histogram(const struct bench_result *result, FILE *file);
 
 #endif

@@ -4,6 +4,7 @@
 #include "rill/core/units.h"
 #include "scale.h"
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -62,6 +63,17 @@ static int parse_protocol(void *target, const char *text, const char **wanted)
     return 0;
 }
 
+/* A token (RFC 9110, 5.6.2): anything else would be another request than the one meant. */
+static int parse_method(void *target, const char *text, const char **wanted)
+{
+    *wanted = "the name of a method is wanted, as in GET or PUT";
+    if (*text == '\0' ||
+        strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!#$%&'*+-.^_`|~") != strlen(text))
+        return -EINVAL;
+    *(const char **)target = text;
+    return 0;
+}
+
 static int parse_length(void *target, const char *text, const char **wanted)
 {
     return rill_parse_size(text, target, wanted);
@@ -113,6 +125,10 @@ static int settle(struct command *command)
         plan->threads = plan->connections;
     if (plan->rate > 0 && plan->pipeline > 1)
         return complain("--rate with --pipeline", "", "an open loop sends one request at a time on a connection");
+    if (plan->poisson && !(plan->rate > 0))
+        return complain("--poisson", "", "the --rate is wanted at which requests are to begin");
+    if (command->server_pid && kill((pid_t)command->server_pid, 0) < 0 && errno == ESRCH)
+        return complain("--server-pid", "", "there is no process of that number");
     if (command->expect_body) {
         char *body = bench_read_file(command->expect_body, &length);
         if (!body)
@@ -136,7 +152,9 @@ static int settle(struct command *command)
     return 0;
 }
 
-static int run(const struct command *command)
+/* Carries the run out and tells its result; the latencies go to HISTOGRAM unless that is NULL. Returns the exit status.
+ */
+static int run(const struct command *command, FILE *histogram)
 {
     static struct bench_result result; /* with its histograms too large for a stack */
     struct bench_run_options options = {.server_pid = (int)command->server_pid,
@@ -147,13 +165,29 @@ static int run(const struct command *command)
             bench_report_json(&command->plan, &result);
         else
             bench_report_text(&command->plan, &result);
-        int error = command->histogram ? bench_report_histogram(&result, command->histogram) : 0;
-        if (error < 0)
-            status = complain("cannot write the histogram", command->histogram, strerror(-error)) - 1;
-        else if (result.ended_early || result.counts.requests == 0)
+        if (result.ended_early || result.counts.requests == 0)
             status = 1;
+        if (histogram)
+            bench_report_histogram(&result, histogram);
     }
     bench_result_free(&result);
+    return status;
+}
+
+/* Opens what is to be written before it is measured, so that nothing is measured in vain. */
+static int run_with_files(const struct command *command)
+{
+    FILE *histogram = command->histogram ? fopen(command->histogram, "w") : NULL;
+    if (command->histogram && !histogram)
+        return complain("cannot write the histogram", command->histogram, strerror(errno));
+    int status = run(command, histogram);
+    if (histogram) {
+        bool failed = ferror(histogram);
+        if (fclose(histogram) != 0 || failed) {
+            complain("cannot write the histogram", command->histogram, strerror(errno));
+            status = 1;
+        }
+    }
     return status;
 }
 
@@ -172,13 +206,13 @@ int main(int argc, char **argv)
     const struct rill_option options[] = {
         {"--connections", "N", "open at a time (64)", RILL_OPTION_COUNT, &plan->connections, 1, 1 << 20, NULL},
         {"--threads", "N", "of the generator (half the CPUs)", RILL_OPTION_COUNT, &plan->threads, 1, 255, NULL},
-        {"--duration", "TIME", "to measure for (10s)", RILL_OPTION_DURATION, &plan->duration_ms, 1, 0, NULL},
+        {"--duration", "TIME", "to measure for (10s)", RILL_OPTION_DURATION, &plan->duration_ms, 1, BENCH_MAX_MS, NULL},
         {"--requests", "N", "to make instead, without a warm-up", RILL_OPTION_COUNT, &command.requests, 1, 1u << 31,
          NULL},
-        {"--warmup", "TIME", "before measuring (1s)", RILL_OPTION_DURATION, &plan->warmup_ms, 0, 0, NULL},
-        {"--ramp", "TIME", "in which the connections are opened (at once)", RILL_OPTION_DURATION, &plan->ramp_ms, 0, 0,
-         NULL},
-        {"--timeout", "TIME", "for a response (10s)", RILL_OPTION_DURATION, &plan->timeout_ms, 1, 0, NULL},
+        {"--warmup", "TIME", "before measuring (1s)", RILL_OPTION_DURATION, &plan->warmup_ms, 0, BENCH_MAX_MS, NULL},
+        {"--ramp", "TIME", "in which the connections are opened (at once)", RILL_OPTION_DURATION, &plan->ramp_ms, 0,
+         BENCH_MAX_MS, NULL},
+        {"--timeout", "TIME", "for a response (10s)", RILL_OPTION_DURATION, &plan->timeout_ms, 1, BENCH_MAX_MS, NULL},
         {"--rate", "R", "requests a second, whatever the server does: an open loop (a closed one)", RILL_OPTION_CUSTOM,
          &plan->rate, 0, 0, parse_rate},
         {"--poisson", NULL, "with --rate: as independent users would, not evenly", RILL_OPTION_FLAG, &plan->poisson, 0,
@@ -188,7 +222,8 @@ int main(int argc, char **argv)
         {"--new-connection", NULL, "for every request", RILL_OPTION_FLAG, &plan->new_connection, 0, 0, NULL},
         {"--sources", "N", "addresses of 127.0.0.0/8 to connect from (as many as it takes)", RILL_OPTION_COUNT,
          &plan->sources, 1, 1 << 20, NULL},
-        {"--method", "NAME", "of the requests (GET; POST with a body)", RILL_OPTION_TEXT, &command.method, 0, 0, NULL},
+        {"--method", "NAME", "of the requests (GET; POST with a body)", RILL_OPTION_CUSTOM, &command.method, 0, 0,
+         parse_method},
         {"--header", "FIELD", "\"NAME: VALUE\"; may be repeated", RILL_OPTION_CUSTOM, &command, 0, 0, parse_header},
         {"--body", "FILE", "to send with each request", RILL_OPTION_TEXT, &command.body_file, 0, 0, NULL},
         {"--url", "[N*]URL", "a further URL, N times as often as one without; may be repeated", RILL_OPTION_CUSTOM,
@@ -214,7 +249,10 @@ int main(int argc, char **argv)
                            .operand = "URL",
                            .kind = RILL_APP_TOOL,
                            .options = options,
-                           .option_count = rill_array_length(options)};
+                           .option_count = rill_array_length(options),
+                           .exit_status = "0 measured, whatever the server's errors; 1 no request was answered as it "
+                                          "should be, or\nthe run ended early; 2 the command line, or a file that it "
+                                          "names, is wrong"};
     int status = rill_app_parse(&app, argc, argv);
     if (status >= 0)
         return status;
@@ -225,7 +263,7 @@ int main(int argc, char **argv)
     }
     status = settle(&command);
     if (status == 0)
-        status = run(&command);
+        status = run_with_files(&command);
     bench_plan_free(plan);
     return status;
 }

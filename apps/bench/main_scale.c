@@ -90,16 +90,17 @@ static int run_one(struct command *command, unsigned c, unsigned r)
     char url[4200];
     cpu_set_t all, of_server, of_client;
     sched_getaffinity(0, sizeof all, &all);
-    of_server = some_of(&all, 0, scale->threads[c]);
+    unsigned apart = scale_server_cpus(scale, scale->threads[c]);
+    of_server = some_of(&all, 0, apart);
     of_client = some_of(&all, scale->cpus - scale->client_threads, scale->client_threads);
-    if (scale_server_start(&server, scale->command, scale->threads[c], scale->pinned[c] ? &of_server : NULL) < 0)
+    if (scale_server_start(&server, scale->command, scale->threads[c], apart ? &of_server : NULL) < 0)
         return 1;
     struct bench_plan plan = command->plan;
     snprintf(url, sizeof url, "http://127.0.0.1:%u%s", server.port, command->path);
     plan.url = url;
     int status = bench_plan_add_url(&plan, url, &request, &wanted) < 0 || bench_plan_finish(&plan) < 0;
     if (status == 0) {
-        if (scale->pinned[c])
+        if (apart)
             sched_setaffinity(0, sizeof of_client, &of_client); /* the generator's threads inherit it */
         struct bench_run_options options = {.server_pid = server.pid};
         status = bench_run(&plan, &options, &result);
@@ -128,7 +129,7 @@ static int run_all(struct command *command)
     sched_getaffinity(0, sizeof all, &all);
     scale->cpus = (unsigned)CPU_COUNT(&all);
     for (unsigned c = 0; c < scale->counts; c++)
-        scale->pinned[c] = scale->threads[c] + scale->client_threads <= scale->cpus;
+        scale->pinned[c] = scale_server_cpus(scale, scale->threads[c]) == scale->threads[c];
     for (unsigned r = 0; r < scale->rounds; r++) {
         for (unsigned c = 0; c < scale->counts; c++) {
             int status = run_one(command, c, r);
@@ -154,8 +155,8 @@ int scale_main(int argc, char **argv)
     const struct rill_option options[] = {
         {"--threads", "COUNTS", "of the server, as in 1..8 or 1,2,4", RILL_OPTION_CUSTOM, scale, 0, 0, parse_threads},
         {"--rounds", "N", "of all counts (5)", RILL_OPTION_CUSTOM, &scale->rounds, 0, 0, parse_rounds},
-        {"--duration", "TIME", "of each run (3s)", RILL_OPTION_DURATION, &plan->duration_ms, 1, 0, NULL},
-        {"--warmup", "TIME", "before each (500ms)", RILL_OPTION_DURATION, &plan->warmup_ms, 0, 0, NULL},
+        {"--duration", "TIME", "of each run (3s)", RILL_OPTION_DURATION, &plan->duration_ms, 1, BENCH_MAX_MS, NULL},
+        {"--warmup", "TIME", "before each (500ms)", RILL_OPTION_DURATION, &plan->warmup_ms, 0, BENCH_MAX_MS, NULL},
         {"--client-threads", "N", "of the generator (1)", RILL_OPTION_COUNT, &scale->client_threads, 1, 255, NULL},
         {"--connections", "N", "open at a time (64)", RILL_OPTION_COUNT, &plan->connections, 1, 1 << 20, NULL},
         {"--pipeline", "N", "requests outstanding on a connection (1)", RILL_OPTION_COUNT, &plan->pipeline, 1, 1024,
@@ -165,16 +166,18 @@ int scale_main(int argc, char **argv)
         {"--out", "FOLDER", "for scale.csv and, with gnuplot, the plots (none)", RILL_OPTION_TEXT, &scale->out, 0, 0,
          NULL},
     };
-    struct rill_app app = {.name = "rill-bench scale",
-                           .summary =
-                               "measures how a server scales with threads\n\n"
-                               "The server is what follows \"--\": any command with {threads} in it, and {port}\n"
-                               "where it wants to be told a port: rill-hello --listen 127.0.0.1:0 --threads {threads}\n"
-                               "With --admin {admin} after it the balance between the loops is told by their own\n"
-                               "counters; without, by the CPU time of threads.",
-                           .kind = RILL_APP_TOOL,
-                           .options = options,
-                           .option_count = rill_array_length(options)};
+    struct rill_app app = {
+        .name = "rill-bench scale",
+        .summary = "measures how a server scales with threads\n\n"
+                   "The server is what follows \"--\": any command with {threads} in it, and {port}\n"
+                   "where it wants to be told a port: rill-hello --listen 127.0.0.1:0 --threads {threads}\n"
+                   "With --admin {admin} after it the balance between the loops is told by their own\n"
+                   "counters; without, by the CPU time of threads.",
+        .kind = RILL_APP_TOOL,
+        .options = options,
+        .option_count = rill_array_length(options),
+        .exit_status = "0 measured, whatever can be concluded; 1 a server did not serve, or the files "
+                       "cannot be\nwritten; 2 the command line is wrong"};
     int words = 1;
     while (words < argc && strcmp(argv[words], "--") != 0)
         words++;

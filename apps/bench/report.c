@@ -1,6 +1,5 @@
 /* report.c - a result for people, and its histogram in a file. */
 #include "bench.h"
-#include <errno.h>
 #include <stdio.h>
 
 static const struct {
@@ -89,13 +88,10 @@ void bench_report_text(const struct bench_plan *plan, const struct bench_result 
         printf("THE CLIENT WAS THE LIMIT: the server can do more than this; give it more --threads and CPUs\n");
 }
 
-int bench_report_histogram(const struct bench_result *result, const char *path)
+void bench_report_histogram(const struct bench_result *result, FILE *file)
 {
     const struct rill_histogram *histogram =
         result->counts.intended.total ? &result->counts.intended : &result->counts.latency;
-    FILE *file = fopen(path, "w");
-    if (!file)
-        return -errno;
     uint64_t seen = 0;
     fprintf(file, "low_us,high_us,count,fraction\n");
     for (unsigned i = 0; i < histogram->bucket_count; i++) {
@@ -106,5 +102,4 @@ int bench_report_histogram(const struct bench_result *result, const char *path)
                 (unsigned long long)rill_histogram_high(histogram, i), (unsigned long long)histogram->counts[i],
                 (double)seen / (double)histogram->total);
     }
-    return fclose(file) == 0 ? 0 : -errno;
 }

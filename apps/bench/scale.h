@@ -26,7 +26,7 @@ struct scale {
     char **command; /* with {threads}, {port} and {admin} in it */
     unsigned counts, rounds;
     unsigned threads[FIT_MAX_COUNTS];
-    bool pinned[FIT_MAX_COUNTS]; /* server and generator had CPUs of their own */
+    bool pinned[FIT_MAX_COUNTS]; /* each thread of server and generator had a CPU of its own */
     unsigned cpus;               /* that may be used */
     unsigned client_threads;
     const char *out; /* a folder; NULL: no files */
@@ -62,6 +62,10 @@ struct scale_row {
  */
 enum { SCALE_REASON = 300 };
 bool scale_cannot_conclude(const struct scale *scale, const struct scale_row *rows, char reason[SCALE_REASON]);
+
+/* The CPUs that the server gets when it has THREADS: those that the generator does not need, at most one a thread. 0:
+ * server and generator take what they find. */
+unsigned scale_server_cpus(const struct scale *scale, unsigned threads);
 
 /* One row a thread count. */
 void scale_sum_up(const struct scale *scale, struct scale_row *rows);

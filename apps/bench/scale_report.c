@@ -49,7 +49,9 @@ static void print_table(const struct scale *scale, const struct scale_row *rows)
         printf("%7u %11.0f %7.0f %9.2f %11.2f %11.2f %7.3f %7.3f %8.2f %13.4f  %s\n", scale->threads[c],
                rows[c].throughput, rows[c].half_width, rows[c].speed_up, rows[c].efficiency, rows[c].cpu_us,
                rows[c].p50_us / 1000, rows[c].p99_us / 1000, rows[c].balance, rows[c].switches,
-               scale->pinned[c] ? "own" : "shared");
+               scale->pinned[c]                              ? "own"
+               : scale_server_cpus(scale, scale->threads[c]) ? "few"
+                                                             : "shared");
 }
 
 static void print_balance(const struct scale *scale)

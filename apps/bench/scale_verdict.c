@@ -7,6 +7,12 @@
 
 enum { DISAGREE_PERCENT = 10 };
 
+unsigned scale_server_cpus(const struct scale *scale, unsigned threads)
+{
+    unsigned left = scale->cpus > scale->client_threads ? scale->cpus - scale->client_threads : 0;
+    return left < threads ? left : threads;
+}
+
 bool scale_cannot_conclude(const struct scale *scale, const struct scale_row *rows, char reason[SCALE_REASON])
 {
     for (unsigned c = 0; c < scale->counts; c++) {

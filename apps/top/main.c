@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 enum { MAX_BODY_BYTES = 16 << 20, HOST_BYTES = 256 };
@@ -62,7 +63,11 @@ static void show(void)
     top.taken++;
     if (before || !top.once) {
         printf("%s", top.terminal ? "\033[H\033[J" : "");
-        top_print(now, before);
+        struct winsize window = {0};
+        if (top.terminal)
+            ioctl(STDOUT_FILENO, TIOCGWINSZ, &window);
+        top_print(now, before, window.ws_col ? window.ws_col : UINT16_MAX,
+                  window.ws_row > 3 ? window.ws_row : UINT16_MAX);
         fflush(stdout);
     }
     if (before && top.once)

@@ -11,11 +11,16 @@ import urllib.request
 from support import wait_until
 
 DRIVER, CHROMIUM = shutil.which("chromedriver"), shutil.which("chromium")
-MISSING = None if DRIVER and CHROMIUM else "chromium and chromedriver are not there (scripts/setup --for browser)"
+
+
+class NoBrowser(Exception):
+    """There is none, or none that starts here: which says nothing about what was to be looked at."""
 
 
 class Browser:
     def __init__(self, width=1200, height=800):
+        if not DRIVER or not CHROMIUM:
+            raise NoBrowser("chromium and chromedriver are not there (scripts/setup --for browser)")
         self.folder = tempfile.mkdtemp(prefix="rill-e2e-browser-")
         self.output = tempfile.TemporaryFile()
         self.driver = subprocess.Popen([DRIVER, "--port=0"], stdin=subprocess.DEVNULL, stdout=self.output,
@@ -30,6 +35,9 @@ class Browser:
                 "browserName": "chrome", "goog:chromeOptions": {"binary": CHROMIUM, "args": args},
                 "goog:loggingPrefs": {"browser": "ALL"}}}})
             self.session = answer["sessionId"]
+        except (AssertionError, OSError, ValueError, KeyError) as error:
+            self.close()
+            raise NoBrowser(f"chromium does not start here: {error}") from None
         except BaseException:
             self.close()
             raise

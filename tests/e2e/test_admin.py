@@ -1,10 +1,13 @@
 """The admin server beside the programs: metrics, status, health, the page in a browser, and rill-top."""
+import fcntl
 import json
 import os
 import re
 import signal
 import socket
+import struct
 import subprocess
+import termios
 import threading
 import time
 
@@ -282,11 +285,12 @@ class Page(AdminTest):
     serial = True
 
     def setUp(self):
-        if browser.MISSING:
-            self.skipTest(browser.MISSING)
-        self.server = self.start_with_admin("rill-hello", "--threads", 2, "--drain-timeout", "60s")
-        self.browser = browser.Browser()
+        try:
+            self.browser = browser.Browser()
+        except browser.NoBrowser as reason:
+            self.skipTest(str(reason))
         self.addCleanup(self.browser.close)
+        self.server = self.start_with_admin("rill-hello", "--threads", 2, "--drain-timeout", "60s")
         self.browser.open(f"http://127.0.0.1:{self.server.admin}/")
 
     def state(self):
@@ -314,10 +318,10 @@ class Page(AdminTest):
         self.assertEqual(len(first_pixels), 6)
         wait_until(lambda: all(a != b for a, b in zip(self.pixels(), first_pixels)), "all plots to move")
         wait_until(lambda: all(a[2] != b[2] for a, b in zip(self.rows(), first_rows)), "connections to be dealt")
-        labels = "\n".join(self.labels())
-        self.assertRegex(labels, r"Requests, a second, each: reactor-0 \d\S*, reactor-1 \d")
-        self.assertRegex(labels, r"Latency, of requests: p50 \d\S* (µs|ms), p99 \d\S* (µs|ms)")
-        self.assertRegex(labels, r"Worker pool, jobs: waiting \d+, running \d+")
+        for label in (r"Requests, a second, each: reactor-0 \d\S*, reactor-1 \d",
+                      r"Latency, of requests: p50 \d\S* (µs|ms|s), p99 \d\S* (µs|ms|s)",
+                      r"Worker pool, jobs: waiting \d+, running \d+"):  # fmt: skip
+            wait_until(lambda: re.search(label, "\n".join(self.labels())), f"a plot to tell {label}")
 
         for scheme, dark in (("dark", True), ("light", False)):
             self.browser.colours(scheme)
@@ -325,6 +329,7 @@ class Page(AdminTest):
             self.assertEqual(sum(map(int, re.findall(r"\d+", paper))) < 384, dark, paper)
         for width in (360, 1200):
             self.browser.size(width, 800)
+            wait_until(lambda: self.browser.run("return window.innerWidth") == width, "the window to have its size")
             wide = self.browser.run("return document.documentElement.scrollWidth")
             self.assertLessEqual(wide, width, "nothing sticks out")
         self.assertEqual(self.browser.console(), [])
@@ -347,6 +352,11 @@ class Page(AdminTest):
 
     def test_the_keyboard(self):
         wait_until(lambda: self.state() == "running", "the page to show the server")
+        reached = []
+        for _ in range(8):
+            self.browser.key("\ue004")  # tab
+            reached.append(self.browser.run("return document.activeElement.id || document.activeElement.tagName"))
+        self.assertEqual(reached, ["hold"] + ["CANVAS"] * 6 + ["DIV"], "everything can be reached, in order")
         self.browser.run("document.querySelector('canvas').focus()")
         wait_until(lambda: self.browser.run("return plots[0].history.length") > 3, "some samples")
         self.browser.key("\ue012")  # left
@@ -408,6 +418,30 @@ class Top(AdminTest):
             self.assertTrue(self.top("--once", "--interval", "50ms", hello.admin).stdout.startswith("DRAINING "))
             hello.signal(signal.SIGTERM)
             hello.wait_exit()
+
+    def test_a_narrow_terminal(self):
+        """Whole columns and lines are left out, and no number is cut."""
+        server = self.start_with_admin("rill-hello", "--threads", 3)
+        for width, height, columns, loops in ((20, 24, ["open"], 3), (40, 24, ["open", "dealt", "req/s"], 3),
+                                              (20, 5, ["open"], 1), (300, 24, None, 3)):  # fmt: skip
+            master, slave = os.openpty()
+            fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+            done = subprocess.run([program("rill-top"), "--once", "--interval", "50ms", str(server.admin)],
+                                  stdout=slave, stderr=subprocess.PIPE, timeout=60, env=server_environment(), check=False)
+            os.close(slave)
+            self.assertEqual((done.returncode, done.stderr), (0, b""))
+            lines = os.read(master, 65536).decode().replace("\x1b[H\x1b[J", "").split("\r\n")
+            os.close(master)
+            self.assertLess(len(lines), height + 1, lines)
+            self.assertLessEqual(max(map(len, lines)), width, lines)
+            self.assertRegex(lines[0], r"^running(   memory \S+B)?(   descriptors \d+)?(   pool: \d+ waiting, \d+ running)?$")
+            if columns:
+                self.assertEqual(lines[1].split(), ["reactor", *columns])
+            else:
+                self.assertTrue(lines[1].endswith("busy"), lines)
+            self.assertEqual([line.split()[0] for line in lines if line.startswith("reactor-")],
+                             [f"reactor-{i}" for i in range(loops)])
+            self.assertEqual("2 more" in lines, loops == 1)
 
     def test_who_does_not_answer(self):
         server = self.hello("--threads", 1)

@@ -12,6 +12,19 @@ from support import E2ETest, program, server_environment, wait_until
 SLICES = {"accept", "adopt", "read", "on_data", "parse", "handler", "pool run", "pool done", "write"}
 WAITS = {"hand-off", "wake-up", "pool wait", "request"}
 
+# The Trace Event Format, as far as it is used: the members that an event of each phase has to have, and no others.
+COMMON = {"ph", "name", "pid"}
+MEMBERS = {
+    "M": COMMON | {"args"},
+    "X": COMMON | {"cat", "tid", "ts", "dur", "args"},
+    "b": COMMON | {"cat", "tid", "ts", "id"},
+    "e": COMMON | {"cat", "tid", "ts", "id"},
+    "s": COMMON | {"cat", "tid", "ts", "id"},
+    "t": COMMON | {"cat", "tid", "ts", "id"},
+    "i": COMMON | {"cat", "tid", "ts", "s", "args"},
+}
+METADATA = {"process_name": "name", "thread_name": "name", "thread_sort_index": "sort_index"}
+
 Part = collections.namedtuple("Part", "name thread began ended")
 
 
@@ -37,6 +50,7 @@ class Trace(E2ETest):
         threads = {e["tid"]: e["args"]["name"] for e in events if e["name"] == "thread_name"}
         found, open_waits, flows = collections.defaultdict(list), collections.defaultdict(list), {}
         self.assertEqual(len({e["pid"] for e in events}), 1)
+        self.check_form(events)
         for e in events:
             if e["ph"] == "X":
                 self.assertIn(e["name"], SLICES)
@@ -59,6 +73,34 @@ class Trace(E2ETest):
             self.assertEqual([phase for _, phase in sorted(steps)], ["s"] + ["t"] * (len(steps) - 1))
         self.check_nesting(events)
         return {key: sorted(parts, key=lambda p: (p.began, -p.ended)) for key, parts in found.items()}
+
+    def check_form(self, events):
+        """Each event by itself is what the format asks for, and comes after what names its track."""
+        named, slices, ended = set(), set(), collections.defaultdict(int)
+        self.assertEqual((events[0]["ph"], events[0]["name"]), ("M", "process_name"))
+        for e in events:
+            optional = {"M": {"cat", "tid", "ts"}}.get(e["ph"], set())
+            self.assertEqual(set(e) - optional, MEMBERS[e["ph"]], e)
+            for member in ("pid", "tid", "ts", "dur"):
+                self.assertIs(type(e.get(member, 0)), int, e)
+                self.assertGreaterEqual(e.get(member, 0), 0, e)
+            if e["ph"] == "M":
+                self.assertEqual(list(e["args"]), [METADATA[e["name"]]])
+                if e["name"] == "thread_name":
+                    self.assertNotIn(e["tid"], named, "a track has one name")
+                    named.add(e["tid"])
+                continue
+            if e["ph"] != "i":
+                self.assertIn(e["tid"], named, "events of a track that nobody named")
+                self.assertRegex(e.get("id", "0x1"), r"^0x[0-9a-f]+$")
+            if e["ph"] == "X":
+                self.assertGreaterEqual(e["ts"] + e["dur"], ended[e["tid"]], "a thread tells what it did in order")
+                ended[e["tid"]] = e["ts"] + e["dur"]
+                slices.add((e["tid"], e["ts"], e["args"]["request"]))
+            elif e["ph"] in ("s", "t"):
+                self.assertIn((e["tid"], e["ts"], e["id"]), slices, "an arrow leads to a slice")
+            elif e["ph"] == "i":
+                self.assertIn(e["s"], ("g", "p", "t"))
 
     def check_nesting(self, events):
         """The slices of a thread lie within each other, or after each other."""
