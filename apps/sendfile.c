@@ -10,6 +10,7 @@
 #include "rill/core/log.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -118,11 +119,15 @@ int main(int argc, char **argv)
     int status = rill_app_parse(&app, argc, argv);
     if (status >= 0)
         return status;
+    if (!app.operand_value) {
+        fprintf(stderr, "%s: no file to send; see %s --help\n", app.name, app.name);
+        return 2;
+    }
     bool into_memory = app.server.handler->on_open == send_memory;
-    int error = app.operand_value ? prepare(app.operand_value, into_memory) : -ENOENT;
+    int error = prepare(app.operand_value, into_memory);
     if (error < 0) {
-        rill_log_error("%s: cannot send %s: %s; name a file that can be read", app.name,
-                       app.operand_value ? app.operand_value : "nothing", strerror(-error));
+        rill_log_error("%s: cannot send %s: %s; name a file that can be read", app.name, app.operand_value,
+                       error == -EINVAL ? "it is no regular file" : strerror(-error));
         return 1;
     }
     status = rill_app_serve(&app);

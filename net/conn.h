@@ -191,7 +191,8 @@ int rill_conn_set_nodelay(struct rill_conn *conn, bool on);
 /* Has the system look after a peer that has fallen silent: after IDLE_S seconds without a byte it probes every
  * INTERVAL_S seconds, and after COUNT probes without an answer the connection is RILL_CLOSE_RESET. For half-open
  * connections, whose peer went away without a word; an idle timeout finds those too, and peers that are there and say
- * nothing with them. An INTERVAL_S or COUNT of 0 leaves the system's. IDLE_S of 0 turns it off. */
+ * nothing with them. While bytes that were sent are not acknowledged the system repeats those instead, and gives up
+ * after a quarter of an hour or so. An INTERVAL_S or COUNT of 0 leaves the system's. IDLE_S of 0 turns it off. */
 int rill_conn_set_keepalive(struct rill_conn *conn, unsigned idle_s, unsigned interval_s, unsigned count);
 
 /* Whether the end of the connection is a reset (SO_LINGER of 0 s): the peer loses what it has not received, and no

@@ -4,6 +4,7 @@
 #include "support/conn_rig.h"
 #include "support/faulty_sys.h"
 #include <check.h>
+#include <linux/filter.h>
 #include <netinet/tcp.h>
 
 enum { BACKENDS = 3, MAX = 1000, MESSAGE = 10 };
@@ -412,6 +413,31 @@ START_TEST(options_reach_the_socket)
 }
 END_TEST
 
+/* As a machine that was switched off: its end of the connection hears nothing and answers nothing from here on. */
+static void fall_silent(int fd)
+{
+    struct sock_filter drop = {.code = BPF_RET | BPF_K, .k = 0};
+    struct sock_fprog program = {.len = 1, .filter = &drop};
+    ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program), 0);
+}
+
+START_TEST(a_peer_that_went_without_a_word_is_found)
+{
+    use_backend(_i);
+    struct rill_conn *conn = rig_adopt_tcp();
+    ck_assert_int_eq(write(rig.peer, "a last word", 11), 11);
+    rig_turns(2);
+    ck_assert_uint_eq(rig.length, 11);
+    fall_silent(rig.peer);
+    ck_assert_int_eq(rill_conn_set_keepalive(conn, 1, 1, 1), 0);
+    for (int i = 0; i < 200 && rig.closed == 0; i++) /* 2 s are the system's least */
+        rig_turns_within(100);
+    ck_assert_int_eq(rig.closed, 1);
+    ck_assert_int_eq(rig.reason, RILL_CLOSE_RESET);
+    ck_assert_int_eq(rig.eofs, 0);
+}
+END_TEST
+
 START_TEST(our_end_has_an_address)
 {
     char text[RILL_ADDR_TEXT];
@@ -461,6 +487,7 @@ int main(void)
 {
     Suite *suite = suite_create("conn flow");
     TCase *all = tcase_create("conn flow");
+    tcase_set_timeout(all, 60);
     tcase_add_checked_fixture(all, set_up, rig_tear_down);
     tcase_add_loop_test(all, an_idle_connection_closes_and_a_busy_one_does_not, 0, BACKENDS);
     tcase_add_loop_test(all, one_byte_too_many_closes, 0, 2 * BACKENDS);
@@ -476,6 +503,7 @@ int main(void)
     tcase_add_loop_test(all, both_streams_end_whole_in_either_order, 0, 12 * BACKENDS);
     tcase_add_loop_test(all, the_answer_to_the_end_may_be_the_end, 0, BACKENDS);
     tcase_add_test(all, options_reach_the_socket);
+    tcase_add_loop_test(all, a_peer_that_went_without_a_word_is_found, 0, BACKENDS);
     tcase_add_test(all, our_end_has_an_address);
     tcase_add_test(all, a_unix_socket_has_no_options_of_tcp);
     tcase_add_loop_test(all, the_end_is_a_reset_when_wanted, 0, 2);

@@ -13,24 +13,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#if defined(__SANITIZE_THREAD__)
-#define SLOW 1
-#elif defined(__SANITIZE_ADDRESS__)
-#define SLOW 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
-#define SLOW 1
-#endif
-#endif
-
 enum {
     THREADS = 4,
-#ifdef SLOW
-    ORDERS = 240000, /* in all */
-#else
-    ORDERS = 1000000,
-#endif
-    AHEAD = 500, /* orders that a thread gives before it waits for the loop */
+    ORDERS = 1000000, /* in all */
+    AHEAD = 500,      /* orders that a thread gives before it waits for the loop */
     LIVE = 16,
     HISTORY = 256,
 };

@@ -240,6 +240,40 @@ START_TEST(now_overtakes_a_drain)
 }
 END_TEST
 
+static void close_one(struct rill_conn *conn, void *arg)
+{
+    (void)arg;
+    rill_conn_close(conn, RILL_CLOSE_LOCAL);
+}
+
+static void close_everybody(struct rill_conn *conn)
+{
+    rill_conn_each(rill_conn_loop(conn), NULL, close_one, NULL);
+}
+
+START_TEST(on_stop_may_close_every_connection)
+{
+    static const struct rill_conn_handler hasty = {
+        .on_open = on_open, .on_data = on_data, .on_close = on_close, .on_stop = close_everybody};
+    int fds[10];
+    char byte;
+    config.threads = _i % 3;
+    config.accept = (enum rill_accept_mode)(_i / 3);
+    config.handler = &hasty;
+    start();
+    for (size_t i = 0; i < rill_array_length(fds); i++) {
+        fds[i] = dial(0);
+        ck_assert(ping(fds[i]));
+    }
+    rill_server_stop(server, false);
+    finish(0);
+    for (size_t i = 0; i < rill_array_length(fds); i++) {
+        ck_assert_int_eq(recv(fds[i], &byte, 1, 0), 0);
+        close(fds[i]);
+    }
+}
+END_TEST
+
 START_TEST(a_drain_has_its_timeout)
 {
     static const struct rill_conn_handler stubborn = {.on_open = on_open, .on_close = on_close, .on_stop = on_open};
@@ -491,6 +525,7 @@ int main(void)
     tcase_add_loop_test(all, may_be_stopped_before_it_starts, 0, 18);
     tcase_add_loop_test(all, may_be_stopped_while_it_starts, 0, 120);
     tcase_add_loop_test(all, now_overtakes_a_drain, 0, 3);
+    tcase_add_loop_test(all, on_stop_may_close_every_connection, 0, 9);
     tcase_add_loop_test(all, a_drain_has_its_timeout, 0, 3);
     tcase_add_loop_test(all, a_drain_serves_who_got_through_the_handshake, 0, 2);
     tcase_add_loop_test(all, a_loop_that_cannot_start_ends_the_server, 0, 24);

@@ -158,7 +158,7 @@ static int run(void)
     if (error == 0)
         error = server ? rill_server_run(server, true) : rill_loop_run(main_loop);
     rill_loop_group_stop(group);
-    if (error < 0)
+    if (error < 0 && main_loop) /* a server that cannot be made has said why */
         rill_log_error("%s: %s", duel->app.name, strerror(-error));
     if (server)
         rill_server_free(server);

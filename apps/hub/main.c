@@ -1,11 +1,14 @@
 /* main.c - rill-hub: publish and subscribe, in lines; try `nc 127.0.0.1 7014`.
  *
- *     sub PATTERN [drop|conflate|close]   ok PATTERN      what comes of a subscriber who reads too slowly: the oldest
- * is dropped (as without a word), only the newest is kept, or it is disconnected unsub PATTERN                       ok
- * PATTERN pub TOPIC TEXT                      nothing; every subscriber of a pattern that matches: msg TOPIC TEXT
+ *     what is said                        what is answered
+ *     sub PATTERN [drop|conflate|close]   ok PATTERN
+ *     unsub PATTERN                       ok PATTERN
+ *     pub TOPIC TEXT                      nothing; all subscribers of patterns that match hear: msg TOPIC TEXT
  *     anything else                       error and what is wrong
  *
- * A pattern is a channel (topics.h), wherever its subscribers are connected. */
+ * The third word of `sub` says what comes of a subscriber who reads too slowly: the oldest messages are dropped (as
+ * without a word), only the newest is kept, or the connection is closed. A pattern is a channel (topics.h), wherever
+ * its subscribers are connected. */
 #include "rill/apps/options.h"
 #include "rill/net/framing.h"
 #include "topics.h"

@@ -50,6 +50,11 @@ class Usage(E2ETest):
                 with self.subTest(name, args=args):
                     self.check_usage(name, args, says)
 
+    def test_numbers_out_of_range(self):
+        for args, says in ((["--workers", "0"], "from 1 to 1024 is wanted"), (["--stall-threshold", "2h"], "from 0"),
+                           (["--max-header-bytes", "10"], "from 256"), (["--idle-timeout", "0s"], "at least 1ms is wanted")):
+            self.check_usage("rill-hello", args, f'"{args[1]}" is not right: {says}')
+
     def test_operands(self):
         self.check_usage("rill-hello", ["operand"], "operand")
         self.check_usage("rill-httpd", [".", "second"], "second")

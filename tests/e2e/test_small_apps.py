@@ -280,11 +280,12 @@ class SendFile(SmallApp):
             server.stop()
 
     def test_what_cannot_be_sent_is_said(self):
-        for operand in (["/nonexistent"], [self.folder()], []):
+        for operand, status, says in ((["/nonexistent"], 1, b"cannot send /nonexistent: No such file"),
+                                      ([self.folder()], 1, b"it is no regular file"), ([], 2, b"no file to send")):
             done = subprocess.run([program("rill-sendfile"), *operand], capture_output=True, env=server_environment(),
                                   check=False, timeout=PATIENCE)
-            self.assertEqual(done.returncode, 1)
-            self.assertIn(b"cannot send", done.stderr)
+            self.assertEqual(done.returncode, status)
+            self.assertIn(says, done.stderr)
 
 
 class Figures(SmallApp):

@@ -28,6 +28,14 @@ from session import TOP, say
 ROWS = {"echo": echo, "broadcast": broadcast, "relay": relay, "cache": cache, "post": post, "connect": connect}
 
 
+def numbers(parser, text):
+    """The numbers in TEXT, with commas between them, each at least 1."""
+    words = text.split(",")
+    if not all(word.isdecimal() and int(word) > 0 for word in words):
+        parser.error(f"'{text}' is no list of numbers such as 1,10,100")
+    return [int(word) for word in words]
+
+
 def parse_args(words):
     parser = argparse.ArgumentParser(prog="scripts/compare net", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
@@ -35,6 +43,8 @@ def parse_args(words):
     parser.add_argument("--quick", action="store_true", help="one round of a second, and fewer connections: a look")
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds of each load (default: 5)")
     parser.add_argument("--duration", type=float, metavar="S", help="seconds a round (default: 3)")
+    parser.add_argument("--connections", metavar="N,...", help="echo: with so many (default: 1,10,100,1000)")
+    parser.add_argument("--loops", metavar="N,...", help="echo: on so many loops (default: 1,2)")
     parser.add_argument("--markdown", metavar="FILE", help="write the tables there too, as Markdown")
     parser.add_argument("--muduo", type=Path, metavar="DIR", help="a checkout of muduo: its pingpong server beside")
     parser.add_argument("--bin", type=Path, metavar="DIR",
@@ -48,6 +58,8 @@ def parse_args(words):
     args.duration = args.duration or (1 if args.quick else 3)
     if args.rounds < 1 or args.duration < 0.1:
         parser.error("--rounds wants at least 1, --duration at least 0.1")
+    args.connections = numbers(parser, args.connections or ("1,100" if args.quick else "1,10,100,1000"))
+    args.loops = numbers(parser, args.loops or "1,2")
     args.built = args.bin is not None
     args.bin = (args.bin or TOP / "build" / "release" / "bin").resolve()
     args.muduo = args.muduo and args.muduo.resolve()

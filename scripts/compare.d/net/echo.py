@@ -9,9 +9,6 @@ from servers import ServerError
 from session import OUT, say
 
 MESSAGE_BYTES = 16 * 1024
-CONNECTIONS = (1, 10, 100, 1000)
-QUICK_CONNECTIONS = (1, 100)
-LOOPS = (1, 2)
 LIBRARIES = ("libevent", "libuv")
 NOTE = "libevent reads at most 4 KiB a call, and asks before each how much there is"
 
@@ -72,9 +69,9 @@ def contenders(rig):
 def run(rig):
     everyone = contenders(rig)
     load = rig.compile("load_echo")
-    for loops in LOOPS:
+    for loops in rig.args.loops:
         notes, groups = rig.place(loops), []
-        for connections in QUICK_CONNECTIONS if rig.args.quick else CONNECTIONS:
+        for connections in rig.args.connections:
             label = f"{counted(connections, 'connection')}, {counted(loops, 'loop')}"
             say(f" {label}")
             results = rig.rounds_of([make(loops) for make in everyone], lambda port, connections=connections: [
