@@ -405,7 +405,7 @@ class RealPeers(RelayTest):
     def test_iperf3_measures_through_it(self):
         for direction in ([], ["--reverse"], ["--bidir"]):
             with self.subTest(direction=direction):
-                self.iperf3("-P", "4", *direction)
+                self.iperf3("-P", "2", *direction)
 
     def iperf3(self, *args):
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -420,11 +420,12 @@ class RealPeers(RelayTest):
 
         wait_until(listens, "iperf3 to listen")
         relay = self.relay("--check-interval", "0s", to=[f"127.0.0.1:{port}"])  # a check would count as the client
-        result = subprocess.run(["iperf3", "-c", "127.0.0.1", "-p", str(relay.port), "-n", "32M", "--json", *args],
+        result = subprocess.run(["iperf3", "-c", "127.0.0.1", "-p", str(relay.port), "-n", "160M", "--json", *args],
                                 capture_output=True, text=True, timeout=60)  # fmt: skip
         self.assertEqual(result.returncode, 0, result.stdout + result.stderr)
         end = json.loads(result.stdout)["end"]
-        self.assertGreater(end["sum_received"]["bytes"], MB)  # what is on its way when time is called does not count
+        # What is still on its way when all has been sent does not count: as much as the sockets' buffers may hold.
+        self.assertGreater(end["sum_received"]["bytes"], MB)
 
     @unittest.skipUnless(have("curl"), "curl is not installed")
     def test_curl_speaks_http_through_it(self):
