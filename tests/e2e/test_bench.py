@@ -100,7 +100,7 @@ class Bench(BenchTest):
         folder = self.folder()
         write_file(os.path.join(folder, "body"), b"x" * 1000)
         for options in (("--pipeline", 10), ("--new-connection",), ("--rate", 2000), ("--rate", 2000, "--poisson"),
-                        ("--method", "HEAD"), ("--header", "X-Test: 1"), ("--sources", 3)):  # fmt: skip
+                        ("--method", "HEAD"), ("--header", "X-Test: 1"), ("--sources", 3), ("--ramp", "100ms")):  # fmt: skip
             result = self.result("--requests", 300, "--connections", 7, *options, base + "/")
             self.assertEqual((result["requests"], result["errors"]["total"]), (300, 0), options)
         posted = self.result("--requests", 50, "--body", os.path.join(folder, "body"), "--expect-body",
@@ -111,6 +111,47 @@ class Bench(BenchTest):
         write_file(os.path.join(folder, "list"), f"# a comment\n2*GET {base}/\nHEAD /hello\n\nPOST /echo {folder}/body\n".encode())
         listed = self.result("--requests", 400, "--request-file", os.path.join(folder, "list"))
         self.assertEqual((listed["requests"], listed["errors"]["total"]), (400, 0))
+
+    def test_messages_that_come_back(self):
+        echo = self.start("rill-echo", "--threads", 1)
+        for size in ("1", "64", "100k"):
+            result = self.result("--requests", 40, "--connections", 4, "--message-size", size,
+                                 f"echo://127.0.0.1:{echo.port}")  # fmt: skip
+            self.assertEqual((result["requests"], result["errors"]["total"]), (40, 0), size)
+        result = self.result("--requests", 40, "--protocol", "echo", f"127.0.0.1:{echo.port}")
+        self.assertEqual((result["requests"], result["errors"]["total"]), (40, 0))
+
+        def twisted(connection):
+            while data := connection.recv(1000):
+                connection.sendall(data[::-1])
+
+        wrong = self.scripted(twisted)
+        self.check_only(self.result("--requests", 4, "--connections", 2, f"echo://127.0.0.1:{wrong.server_address[1]}",
+                                    status=1), "body", 4)  # fmt: skip
+
+    def test_what_it_says_of_itself(self):
+        """A generator that has nothing to do was not the limit; the busiest that there can be is told."""
+        server = self.hello("--threads", 1)
+        url = f"http://127.0.0.1:{server.port}/"
+        calm = self.result("--rate", 20, "--duration", "1s", "--warmup", "0ms", url)
+        self.assertLess(calm["client_cpu_fraction"], 0.9)
+        self.assertLessEqual(calm["client_cpu_fraction"], calm["client_busy_fraction"])
+        for result in (calm, self.result("--requests", 3000, url)):
+            self.assertEqual(result["client_was_the_limit"], result["client_busy_fraction"] > 0.9)
+            self.assertEqual(list(result["latency_us"]), ["mean", "p50", "p75", "p90", "p99", "p99.9", "p99.99", "p99.999", "max"])
+
+    def test_the_live_line(self):
+        server = self.hello("--threads", 1)
+        master, slave = os.openpty()
+        bench = subprocess.Popen([program("rill-bench"), "--duration", "3s", "--warmup", "0ms", "--connections", "2",
+                                  f"http://127.0.0.1:{server.port}/"], stdout=subprocess.PIPE, stderr=slave)  # fmt: skip
+        os.close(slave)
+        output, _ = bench.communicate(timeout=60)
+        shown = os.read(master, 65536).decode()
+        os.close(master)
+        self.assertEqual(bench.returncode, 0)
+        self.assertRegex(shown, r"\r +[1-9] s +\d+ req/s  p99 +\d+\.\d{3} ms  0 errors ")
+        self.assertNotIn(b"\r", output)
 
     def test_wrong_answers_are_counted_as_what_they_are(self):
         few = ("--requests", 8, "--connections", 2)
@@ -212,7 +253,7 @@ class BenchOpenLoop(BenchTest):
         closed, closed_slow = stalled()
         self.assertGreater(open_slow, 40, "those meant to begin in the first half of that second")
         self.assertGreater(opened["latency_from_intended_start_us"]["max"], 800000)
-        self.assertGreater(opened["latency_from_intended_start_us"]["mean"], 2 * opened["latency_us"]["mean"],
+        self.assertGreater(opened["latency_from_intended_start_us"]["mean"], opened["latency_us"]["mean"],
                            "counted from when they were sent few waited")  # fmt: skip
         self.assertGreater(closed["latency_us"]["max"], 800000)
         self.assertGreaterEqual(closed_slow, 4)
