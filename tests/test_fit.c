@@ -43,6 +43,22 @@ START_TEST(exact_data_give_the_law_back)
 }
 END_TEST
 
+/* Nothing rests on a count of one: what one thread carries is found as the rest is. */
+START_TEST(the_law_is_found_from_more_threads_than_one)
+{
+    make(123456, 0.1, 0.001, 6, 1, 0, 1);
+    for (unsigned c = 0; c + 1 < data.counts; c++) {
+        data.threads[c] = data.threads[c + 1];
+        data.throughput[c][0] = data.throughput[c + 1][0];
+    }
+    data.counts--;
+    ck_assert(fit_scaling(&data, false, &fit));
+    ck_assert_double_eq_tol(fit.lambda, 123456, 1e-3);
+    ck_assert_double_eq_tol(fit.sigma, 0.1, 1e-7);
+    ck_assert_double_eq_tol(fit.kappa, 0.001, 1e-8);
+}
+END_TEST
+
 START_TEST(amdahl_is_found_without_kappa)
 {
     make(50000, 0.07, 0, 5, 3, 0, 1);
@@ -116,6 +132,7 @@ int main(void)
     Suite *suite = suite_create("fit");
     TCase *all = tcase_create("fit");
     tcase_add_test(all, exact_data_give_the_law_back);
+    tcase_add_test(all, the_law_is_found_from_more_threads_than_one);
     tcase_add_test(all, amdahl_is_found_without_kappa);
     tcase_add_test(all, noisy_data_give_intervals_that_hold);
     tcase_add_test(all, neither_term_is_negative);
