@@ -1,5 +1,6 @@
 /* test_addr.c - addresses from text and to text, and the compact form of a peer's. */
 #include "rill/net/addr.h"
+#include "support/run_suite.h"
 #include <arpa/inet.h>
 #include <check.h>
 #include <errno.h>
@@ -189,9 +190,5 @@ int main(void)
     tcase_add_test(all, a_mapped_ipv4_peer_is_ipv4);
     tcase_add_test(all, the_compact_form_says_the_same);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

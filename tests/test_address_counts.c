@@ -5,6 +5,7 @@
 #include "rill/net/address_counts_internal.h"
 #include "support/faulty_sys.h"
 #include "support/random.h"
+#include "support/run_suite.h"
 #include <arpa/inet.h>
 #include <check.h>
 #include <signal.h>
@@ -267,9 +268,5 @@ int main(void)
     tcase_add_loop_test(all, counts_as_a_plain_table_does, 0, 16);
     tcase_add_test_raise_signal(all, more_is_never_given_back_than_was_taken, SIGABRT);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

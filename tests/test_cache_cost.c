@@ -3,6 +3,7 @@
 #include "rill/apps/cache/session.h"
 #include "rill/core/sys.h"
 #include "support/fake_sys.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <stdio.h>
 
@@ -89,9 +90,5 @@ int main(void)
     tcase_add_test(all, a_get_costs_one_recv_and_one_send);
     tcase_add_test(all, a_set_costs_its_item);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

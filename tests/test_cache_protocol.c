@@ -1,6 +1,7 @@
 /* test_cache_protocol.c - rill-cache's command lines: what they say, and what is wrong with them. */
 #include "rill/apps/cache/item.h"
 #include "rill/apps/cache/protocol.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <stdlib.h>
 
@@ -219,9 +220,5 @@ int main(void)
     tcase_add_test(all, keys_come_one_by_one);
     tcase_add_test(all, a_limit_does_not_change_as_a_line_grows);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -4,6 +4,7 @@
 #include "support/fake_conn.h"
 #include "support/fake_sys.h"
 #include "support/random.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -312,9 +313,5 @@ int main(void)
     tcase_add_test(all, times_are_relative_or_dates);
     tcase_add_test(all, statistics_count_what_happened);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -3,6 +3,7 @@
 #include "support/cache_rig.h"
 #include "support/fake_conn.h"
 #include "support/fake_sys.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -243,9 +244,5 @@ int main(void)
     tcase_add_test(all, a_stop_waits_for_what_has_begun);
     tcase_add_test(all, without_memory_a_client_is_told_or_closed);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -1,6 +1,7 @@
 /* test_cache_shard.c - what rill-cache's shards are made of: the table that finds items, and the order of their use. */
 #include "rill/apps/cache/shard.h"
 #include "rill/tests/support/random.h"
+#include "rill/tests/support/run_suite.h"
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -101,9 +102,5 @@ int main(void)
     tcase_add_test(all, many_go_in_about_the_order_of_their_use);
     tcase_add_loop_test(all, a_table_finds_what_is_in_it, 0, 3);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -3,6 +3,7 @@
 #include "rill/apps/cache/shard.h"
 #include "rill/apps/cache/store.h"
 #include "rill/tests/support/faulty_sys.h"
+#include "rill/tests/support/run_suite.h"
 #include <check.h>
 #include <stdio.h>
 
@@ -486,9 +487,5 @@ int main(void)
     tcase_add_test(all, a_store_that_cannot_be_made_says_why);
     tcase_add_test(all, shards_are_many_but_not_too_small);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

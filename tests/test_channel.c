@@ -5,6 +5,7 @@
 #include "rill/net/channel_internal.h"
 #include "support/conn_rig.h"
 #include "support/faulty_sys.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -903,9 +904,5 @@ int main(void)
     tcase_add_test(hard, from_on_data);
     suite_add_tcase(suite, hard);
 
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -6,6 +6,7 @@
 #include "support/conn_rig.h"
 #include "support/faulty_sys.h"
 #include "support/random.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -253,9 +254,5 @@ int main(void)
     TCase *all = tcase_create("random");
     tcase_add_loop_test(all, at_random, 0, 60);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

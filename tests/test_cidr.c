@@ -3,6 +3,7 @@
 #include "rill/net/cidr.h"
 #include "support/faulty_sys.h"
 #include "support/random.h"
+#include "support/run_suite.h"
 #include <arpa/inet.h>
 #include <check.h>
 
@@ -174,9 +175,5 @@ int main(void)
     tcase_add_test(all, finds_who_is_in_a_network);
     tcase_add_test(all, lists_have_several);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -3,6 +3,7 @@
 #include "support/connect_rig.h"
 #include "support/faulty_sys.h"
 #include "support/name_server.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <errno.h>
 #include <netdb.h>
@@ -571,9 +572,5 @@ int main(void)
     tcase_add_loop_test(end, goes_before_its_loop, 0, MOMENTS);
     suite_add_tcase(suite, life);
     suite_add_tcase(suite, end);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

@@ -1,6 +1,7 @@
 /* Entity tags, and conditional requests as a full table against a reference that follows RFC 9110 13.2.2 step by step.
  */
 #include "rill/http/conditional.h"
+#include "support/run_suite.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -259,9 +260,5 @@ int main(void)
     tcase_add_loop_test(tests, every_combination, 0, (int)rill_array_length(resources));
     tcase_add_test(tests, samples);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

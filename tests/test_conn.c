@@ -2,6 +2,7 @@
 #include "rill/core/log.h"
 #include "rill/core/sys.h"
 #include "rill/net/conn_internal.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <signal.h>
 
@@ -625,9 +626,5 @@ int main(void)
     tcase_add_test(all, each_visits_the_open_ones_and_may_close_them);
     tcase_add_test(all, an_idle_connection_is_small);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -4,6 +4,7 @@
 #include "rill/net/server.h"
 #include "support/conn_rig.h"
 #include "support/faulty_sys.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <netinet/in.h>
 
@@ -266,9 +267,5 @@ int main(void)
     tcase_add_test(all, what_is_closing_becomes_nothing);
     tcase_add_loop_test(all, a_server_stops_what_its_connections_became, 0, 2);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

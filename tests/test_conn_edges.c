@@ -3,6 +3,7 @@
 #include "rill/core/sys.h"
 #include "support/conn_rig.h"
 #include "support/faulty_sys.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <signal.h>
 #include <stdio.h>
@@ -935,9 +936,5 @@ int main(void)
     tcase_add_loop_test(all, idle_ends_a_peer_who_does_not_take_the_last_output, 0, 2 * BACKENDS);
     tcase_add_test(all, a_million_stale_ids_find_nothing);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -3,6 +3,7 @@
 #include "rill/core/sys.h"
 #include "support/conn_rig.h"
 #include "support/faulty_sys.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <linux/filter.h>
 #include <netinet/tcp.h>
@@ -508,9 +509,5 @@ int main(void)
     tcase_add_test(all, a_unix_socket_has_no_options_of_tcp);
     tcase_add_loop_test(all, the_end_is_a_reset_when_wanted, 0, 2);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -3,6 +3,7 @@
 #include "rill/core/sys.h"
 #include "support/conn_rig.h"
 #include "support/faulty_sys.h"
+#include "support/run_suite.h"
 #include <check.h>
 
 static int released;
@@ -144,9 +145,5 @@ int main(void)
     tcase_add_test(all, without_memory_the_bytes_are_let_go);
     tcase_add_test(all, after_the_end_of_the_loop_it_is_refused);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -3,6 +3,7 @@
 #include "rill/core/sys.h"
 #include "support/conn_rig.h"
 #include "support/faulty_sys.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <signal.h>
 
@@ -201,9 +202,5 @@ int main(void)
     tcase_add_loop_test(all, is_told_once_and_as_a_reset, 0, MOMENTS * BACKENDS);
     tcase_add_loop_test(all, an_end_that_was_told_is_not_told_again, 0, BACKENDS);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -1,6 +1,7 @@
 /* test_connect.c - outgoing connections: to every kind of target, every way to fail, and an end at any moment. */
 #include "support/connect_rig.h"
 #include "support/faulty_sys.h"
+#include "support/run_suite.h"
 #include <arpa/inet.h>
 #include <check.h>
 #include <errno.h>
@@ -799,9 +800,5 @@ int main(void)
     suite_add_tcase(suite, success);
     suite_add_tcase(suite, failure);
     suite_add_tcase(suite, end);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

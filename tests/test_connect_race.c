@@ -3,6 +3,7 @@
 #include "support/connect_rig.h"
 #include "support/faulty_sys.h"
 #include "support/name_server.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <errno.h>
 #include <netdb.h>
@@ -373,9 +374,5 @@ int main(void)
     suite_add_tcase(suite, race);
     suite_add_tcase(suite, look_up);
     suite_add_tcase(suite, end);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

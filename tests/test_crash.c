@@ -4,6 +4,7 @@
 #include "rill/core/sys.h"
 #include "rill/core/workers.h"
 #include "rill/http/server.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <signal.h>
 #include <stdio.h>
@@ -361,9 +362,5 @@ int main(void)
     tcase_add_test(all, who_has_a_handler_keeps_it);
     tcase_add_test(all, notes_are_cut_and_escaped);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -3,6 +3,7 @@
 #include "rill/net/conn.h"
 #include "rill/net/datagram.h"
 #include "support/faulty_sys.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <stdio.h>
 
@@ -974,9 +975,5 @@ int main(void)
     tcase_add_loop_test(all, each_call_may_fail, 0, 24);
     tcase_add_loop_test(all, short_batches_lose_nothing, 1, 4);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -1,6 +1,7 @@
 /* HTTP dates, against a calendar that is walked day by day and against the C library. */
 #include "rill/http/date.h"
 #include "rill/tests/support/random.h"
+#include "rill/tests/support/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -308,9 +309,5 @@ int main(void)
     tcase_add_test(tests, bad_dates);
     tcase_add_test(tests, every_changed_byte);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

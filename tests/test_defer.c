@@ -1,5 +1,6 @@
 /* test_defer.c - when short connections are numerous enough to be left to the kernel until they speak. */
 #include "rill/net/defer_internal.h"
+#include "support/run_suite.h"
 #include <check.h>
 
 static struct rill_defer defer;
@@ -99,9 +100,5 @@ int main(void)
     tcase_add_test(all, a_long_window_counts_by_the_second);
     tcase_add_test(all, calm_ends_it);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -1,6 +1,7 @@
 /* test_fit.c - the laws of scaling are found again in numbers that were made by them; and how sure one can be. */
 #include "rill/apps/bench/fit.h"
 #include "rill/tests/support/random.h"
+#include "rill/tests/support/run_suite.h"
 #include <check.h>
 #include <math.h>
 #include <stdlib.h>
@@ -139,9 +140,5 @@ int main(void)
     tcase_add_test(all, too_few_counts_are_refused);
     tcase_add_test(all, means_have_students_intervals);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

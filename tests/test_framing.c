@@ -4,6 +4,7 @@
 #include "support/conn_rig.h"
 #include "support/faulty_sys.h"
 #include "support/framing_check.h"
+#include "support/run_suite.h"
 #include <check.h>
 
 #define LITERAL(text)                                                                                                  \
@@ -428,9 +429,5 @@ int main(void)
     tcase_add_test(writing, what_would_be_misread_is_not_sent);
     tcase_add_test(writing, without_memory_a_frame_is_not_sent_in_part);
     suite_add_tcase(suite, writing);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

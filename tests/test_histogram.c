@@ -1,6 +1,7 @@
 /* test_histogram.c - buckets, quantiles against those of the sorted values, merging. */
 #include "rill/core/histogram.h"
 #include "support/random.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <stdlib.h>
 
@@ -115,9 +116,5 @@ int main(void)
     tcase_add_test(all, what_is_too_large_counts_as_the_largest);
     tcase_add_test(all, merged_is_as_recorded_together);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

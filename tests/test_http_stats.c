@@ -1,6 +1,7 @@
 /* test_http_stats.c - which requests count as what, and how long they took, under a clock that the test sets. */
 #include "rill/http/http_stats.h"
 #include "support/fake_http.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <stdlib.h>
 
@@ -128,9 +129,5 @@ int main(void)
     tcase_add_loop_test(tcase, who_gets_no_answer_counts_apart_and_not_in_the_times, 0, 4);
     tcase_add_test(tcase, an_answer_that_breaks_off_counts_by_its_status);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

@@ -3,6 +3,7 @@
 #include "rill/core/sys.h"
 #include "support/conn_rig.h"
 #include "support/faulty_sys.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <stdio.h>
 
@@ -188,9 +189,5 @@ int main(void)
     tcase_add_test(all, a_pattern_lasts_as_long_as_it_is_held);
     tcase_add_test(all, without_memory_there_is_no_pattern);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

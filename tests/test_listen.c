@@ -4,6 +4,7 @@
 #include "rill/core/sys.h"
 #include "rill/net/server.h"
 #include "support/faulty_sys.h"
+#include "support/run_suite.h"
 #include <arpa/inet.h>
 #include <check.h>
 #include <stdio.h>
@@ -485,9 +486,5 @@ int main(void)
     tcase_add_test(all, what_is_no_socket_is_refused);
     tcase_add_test(all, one_descriptor_is_one_listener);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -4,6 +4,7 @@
 #include "rill/core/sys.h"
 #include "rill/net/server_internal.h"
 #include "support/faulty_sys.h"
+#include "support/run_suite.h"
 #include <arpa/inet.h>
 #include <check.h>
 #include <netinet/in.h>
@@ -208,9 +209,5 @@ int main(void)
     tcase_add_loop_test(all, who_cannot_be_handed_over_is_not_counted, 0, 2);
     tcase_add_test(all, who_cannot_be_counted_is_refused);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -4,6 +4,7 @@
 #include "rill/net/listener.h"
 #include "rill/net/sock_internal.h"
 #include "support/faulty_sys.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -450,9 +451,5 @@ int main(void)
     tcase_add_test(all, a_socket_that_cannot_listen_leaves_no_file);
     tcase_add_test(all, a_port_is_shared_only_when_wanted);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

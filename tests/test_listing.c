@@ -2,6 +2,7 @@
 #include "rill/http/listing.h"
 
 #include "rill/core/sys.h"
+#include "support/run_suite.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -169,9 +170,5 @@ int main(void)
     tcase_add_test(tests, sizes_for_people);
     tcase_add_test(tests, names_cannot_break_out);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

@@ -1,5 +1,6 @@
 /* test_log.c - the error log: levels, the shape of a line, and reopening. */
 #include "rill/core/log.h"
+#include "support/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -197,9 +198,5 @@ int main(void)
     tcase_add_test(tc, failures_change_nothing);
     tcase_add_test(tc, reopen_of_standard_error_is_a_no_op);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "rill/core/loop.h"
+#include "support/run_suite.h"
 
 enum { BACKENDS = RILL_BACKEND_SELECT + 1, TRACE_MAX = 64 };
 
@@ -818,9 +819,5 @@ int main(void)
     tcase_add_test(tcase, whoever_joined_the_runner_owns_the_loop);
     suite_add_tcase(suite, tcase);
 
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

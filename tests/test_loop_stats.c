@@ -2,6 +2,7 @@
 #include "rill/core/loop_internal.h"
 #include "rill/core/sys.h"
 #include "support/fake_sys.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <event2/event.h>
 
@@ -179,9 +180,5 @@ int main(void)
     tcase_add_test(tcase, posted_tasks_count_in_batches_with_their_delay);
     tcase_add_test(tcase, timers_count_while_armed_and_by_their_lateness);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "rill/core/mailbox.h"
+#include "support/run_suite.h"
 
 START_TEST(empty_gives_nothing)
 {
@@ -87,9 +88,5 @@ int main(void)
     tcase_add_test(tcase, close_takes_the_last_and_refuses_the_rest);
     tcase_add_test(tcase, close_when_empty);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

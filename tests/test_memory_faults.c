@@ -7,6 +7,7 @@
 #include "rill/core/buf.c"   /* NOLINT(bugprone-suspicious-include) */
 
 #include "rill/tests/support/random.h"
+#include "rill/tests/support/run_suite.h"
 
 #include <check.h>
 
@@ -176,9 +177,5 @@ int main(void)
 
     Suite *suite = suite_create("memory_faults");
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

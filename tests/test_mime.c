@@ -1,6 +1,7 @@
 /* The MIME table: built in, from a file, from the system; and files that are no table. */
 #include "rill/http/mime.h"
 #include "rill/tests/support/random.h"
+#include "rill/tests/support/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -273,9 +274,5 @@ int main(void)
     tcase_add_test(tests, noise);
     tcase_add_test(tests, files_that_cannot_be_read);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

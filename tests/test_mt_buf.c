@@ -4,6 +4,7 @@
 
 #include "rill/core/sys.h"
 #include "rill/tests/support/random.h"
+#include "rill/tests/support/run_suite.h"
 
 #include <check.h>
 #include <stdatomic.h>
@@ -128,9 +129,5 @@ int main(void)
 
     Suite *suite = suite_create("mt_buf");
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

@@ -3,6 +3,7 @@
 #include "rill/apps/cache/shard.h"
 #include "rill/apps/cache/store.h"
 #include "rill/tests/support/random.h"
+#include "rill/tests/support/run_suite.h"
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -178,9 +179,5 @@ int main(void)
     tcase_add_test(all, no_change_is_lost);
     tcase_add_test(all, what_is_held_stays_whole_and_memory_comes_back);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -5,6 +5,7 @@
 #include "rill/core/timers.h"
 #include "rill/net/channel_internal.h"
 #include "rill/net/server.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -465,9 +466,5 @@ int main(void)
     tcase_add_loop_test(all, loops_stop_and_go_under_the_publishers, 0, 8);
     tcase_add_loop_test(all, a_server_stops_while_it_broadcasts, 0, 6);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -6,6 +6,7 @@
 #include "rill/net/conn_pool.h"
 #include "rill/net/server.h"
 #include "support/random.h"
+#include "support/run_suite.h"
 #include <arpa/inet.h>
 #include <check.h>
 #include <errno.h>
@@ -367,9 +368,5 @@ int main(void)
     tcase_add_loop_test(tcase, stopped_while_connecting, 0, 6);
     tcase_add_loop_test(tcase, a_server_stops_while_its_loops_connect, 0, 4);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

@@ -4,6 +4,7 @@
 #include "rill/core/sys.h"
 #include "rill/net/datagram.h"
 #include "rill/net/server.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <stdio.h>
 
@@ -180,9 +181,5 @@ int main(void)
     tcase_add_loop_test(all, all_loops_serve_one_port, 0, 3);
     tcase_add_loop_test(all, stops_under_load, 0, 9);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -2,6 +2,7 @@
 #include "rill/core/sys.h"
 #include "support/file_site.h"
 #include "support/random.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <stdio.h>
 
@@ -459,9 +460,5 @@ int main(void)
     tcase_add_test(tcase, conditions);
     tcase_add_test(tcase, a_thousand_random_ranges);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

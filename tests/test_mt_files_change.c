@@ -4,6 +4,7 @@
 #include "rill/http/file_cache_internal.h"
 #include "rill/http/page_cache_internal.h"
 #include "support/file_site.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <stdio.h>
 
@@ -594,9 +595,5 @@ int main(void)
     tcase_add_test(tcase, a_full_queue_delays_a_cold_download);
     tcase_add_test(tcase, what_the_page_cache_holds);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? 1 : 0;
+    return run_suite(suite);
 }

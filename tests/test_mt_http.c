@@ -4,6 +4,7 @@
 #include "rill/core/sys.h"
 #include "rill/http/server.h"
 #include "rill/tests/support/random.h"
+#include "rill/tests/support/run_suite.h"
 #include "support/http_response.h"
 #include <arpa/inet.h>
 #include <check.h>
@@ -376,9 +377,5 @@ int main(void)
     tcase_add_loop_test(tcase, no_response_is_lost_when_the_server_drains, 0, 4);
     tcase_add_test(tcase, a_stop_at_once_gives_everything_back);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

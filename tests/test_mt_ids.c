@@ -3,6 +3,7 @@
  */
 #include "rill/core/workers.h"
 #include "rill/net/conn.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <errno.h>
 #include <pthread.h>
@@ -363,9 +364,5 @@ int main(void)
     tcase_add_test(all, one_that_never_ceases_still_stops);
     tcase_add_loop_test(all, stops_under_fire, 0, 10);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -1,6 +1,7 @@
 /* test_mt_line_writer.c - many producers, one file: every line whole and in order, none lost but those counted. */
 #include "rill/core/line_writer.h"
 #include "rill/core/log.h"
+#include "support/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -584,9 +585,5 @@ int main(void)
     tcase_add_test(tc, a_gone_reader_harms_nobody);
     tcase_add_test(tc, failure_to_open_is_told);
     suite_add_tcase(suite, tc);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

@@ -3,6 +3,7 @@
 #include "rill/core/log.h"
 #include "rill/core/sys.h"
 #include "rill/net/server_internal.h"
+#include "support/run_suite.h"
 #include <arpa/inet.h>
 #include <check.h>
 #include <netinet/in.h>
@@ -689,9 +690,5 @@ int main(void)
     tcase_add_loop_test(all, without_workers_there_is_no_pool, 0, MODES);
     tcase_add_test(all, a_pool_that_was_never_used_goes_with_its_server);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

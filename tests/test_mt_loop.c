@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "rill/core/loop_internal.h"
+#include "support/run_suite.h"
 
 enum { BACKENDS = RILL_BACKEND_SELECT + 1, POSTERS = 4, POSTS = 10000, STOP_ROUNDS = 50, FREE_ROUNDS = 200 };
 
@@ -260,9 +261,5 @@ int main(void)
     tcase_add_loop_test(tcase, free_waits_for_a_slow_poster, 0, BACKENDS);
     tcase_add_loop_test(tcase, stop_from_many_threads, 0, BACKENDS);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 
 #include "rill/core/loop_group.h"
+#include "support/run_suite.h"
 
 static struct rill_loop_group *start_group(const struct rill_loop_group_config *config)
 {
@@ -224,9 +225,5 @@ int main(void)
 #endif
     tcase_add_test(tcase, a_task_goes_round_the_loops);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

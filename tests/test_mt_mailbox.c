@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "rill/core/mailbox.h"
+#include "support/run_suite.h"
 
 enum { PRODUCERS = 4, TASKS = 100000, CLOSE_ROUNDS = 200, CLOSE_TASKS = 500 };
 
@@ -139,9 +140,5 @@ int main(void)
     tcase_add_test(tcase, each_once_and_in_order);
     tcase_add_test(tcase, close_loses_nothing);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

@@ -4,6 +4,7 @@
 #include "rill/core/sys.h"
 #include "rill/net/proxy_protocol.h"
 #include "rill/net/server.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -569,9 +570,5 @@ int main(void)
     tcase_add_loop_test(stopping, a_stop_does_not_wait_for_headers, 0, 2 * (int)rill_array_length(kinds));
     tcase_add_test(stopping, a_header_on_its_way_when_the_server_stops_is_heard);
     suite_add_tcase(suite, stopping);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -2,6 +2,7 @@
 #include "rill/core/log.h"
 #include "rill/core/sys.h"
 #include "rill/net/server.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <netinet/in.h>
 #include <signal.h>
@@ -274,9 +275,5 @@ int main(void)
     tcase_add_loop_test(all, stops_under_load, 0, 18);
     tcase_add_test(all, says_why_it_cannot_start);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

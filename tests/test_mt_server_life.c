@@ -4,6 +4,7 @@
 #include "rill/core/sys.h"
 #include "rill/net/conn_internal.h"
 #include "rill/net/server.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <netinet/in.h>
 #include <semaphore.h>
@@ -536,9 +537,5 @@ int main(void)
     tcase_add_test(all, one_that_never_ran_leaves_no_file);
     tcase_add_loop_test(all, listens_on_ipv6, 0, 3);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -5,6 +5,7 @@
 #include "rill/http/admin.h"
 #include "rill/http/http_stats.h"
 #include "rill/net/net_stats.h"
+#include "support/run_suite.h"
 #include <arpa/inet.h>
 #include <check.h>
 #include <signal.h>
@@ -339,9 +340,5 @@ int main(void)
     tcase_add_test(tcase, an_admin_server_that_cannot_start_leaves_nothing);
     tcase_add_test(tcase, addresses_of_one_word_are_of_this_machine);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "rill/core/timers.h"
+#include "support/run_suite.h"
 
 enum { THREADS = 3, ORDERS = 3000, IDS = 64 };
 
@@ -190,9 +191,5 @@ int main(void)
     tcase_add_test(all, every_timer_ends_once);
     tcase_add_loop_test(all, the_loop_stops_under_them, 0, 20);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -1,5 +1,6 @@
 /* test_mt_trace.c - lanes made and written by threads of their own, while the trace's thread empties them. */
 #include "rill/core/trace.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -54,9 +55,5 @@ int main(void)
     TCase *tcase = tcase_create("mt_trace");
     tcase_add_test(tcase, what_the_threads_write_is_in_the_file_or_counted);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

@@ -6,6 +6,7 @@
 #include "rill/core/sys.h"
 #include "rill/core/watchdog.h"
 #include "rill/http/server.h"
+#include "support/run_suite.h"
 #include <arpa/inet.h>
 #include <check.h>
 #include <stdio.h>
@@ -251,9 +252,5 @@ int main(void)
     tcase_add_test(all, watchdogs_come_and_go);
     tcase_add_loop_test(all, a_server_names_the_request_that_stalls_it, 0, 2);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

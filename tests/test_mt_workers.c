@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "rill/core/workers.h"
+#include "support/run_suite.h"
 
 enum { MANY_JOBS = 20000 };
 
@@ -416,9 +417,5 @@ int main(void)
     tcase_add_test(tcase, threads_are_named_and_get_no_signals);
     tcase_add_test(tcase, bad_configurations_are_refused);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

@@ -6,6 +6,7 @@
 #include "rill/net/server.h"
 #include "support/conn_rig.h"
 #include "support/faulty_sys.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -388,9 +389,5 @@ int main(void)
     tcase_add_loop_test(all, pieces_of_every_size, 0, 2);
     tcase_add_loop_test(all, each_step_of_a_servers_life_may_fail, 0, 12);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

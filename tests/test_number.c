@@ -1,6 +1,7 @@
 /* Decimal and hexadecimal, both ways, at every place where the number of digits changes. */
 #include "rill/core/number.h"
 #include "rill/tests/support/random.h"
+#include "rill/tests/support/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -113,9 +114,5 @@ int main(void)
     tcase_add_test(tests, small_and_random_values);
     tcase_add_test(tests, what_parses_and_what_does_not);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

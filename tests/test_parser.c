@@ -11,6 +11,7 @@
 #include "support/parser_samples.h"
 #include "support/random.h"
 #include "support/reference_parser.h"
+#include "support/run_suite.h"
 
 static const struct rill_parser_limits limits = PARSER_SAMPLE_LIMITS;
 static struct trace actual, expected;
@@ -459,9 +460,5 @@ int main(void)
     tcase_add_test(asking, a_trailer_buffer_limits_and_keeps);
     suite_add_tcase(suite, asking);
 
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

@@ -4,6 +4,7 @@
 #include "rill/net/server.h"
 #include "support/conn_rig.h"
 #include "support/faulty_sys.h"
+#include "support/run_suite.h"
 #include <check.h>
 
 static const struct rill_conn_handler silent;
@@ -80,9 +81,5 @@ int main(void)
     tcase_add_test(all, without_memory_there_is_no_server);
     tcase_add_test(all, the_other_end_is_asked_of_the_system);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -2,6 +2,7 @@
  * pieces, and what is written. */
 #include "support/proxy_check.h"
 #include "support/random.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <errno.h>
 #include <stdio.h>
@@ -473,9 +474,5 @@ int main(void)
     tcase_add_test(writing, unix_sockets_have_paths);
     tcase_add_test(writing, further_fields_are_passed_on);
     suite_add_tcase(suite, writing);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

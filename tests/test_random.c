@@ -2,6 +2,7 @@
 #include "rill/core/random.h"
 #include "rill/core/sys.h"
 #include "support/faulty_sys.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <stdlib.h>
 
@@ -79,9 +80,5 @@ int main(void)
     tcase_add_loop_test(tcase, numbers_stay_in_their_range_and_fill_it, 0, 5);
     tcase_add_test(tcase, large_ranges_are_even_too);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

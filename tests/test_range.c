@@ -1,6 +1,7 @@
 /* Range sets, against samples and against a map of the bytes; the texts of their answers. */
 #include "rill/http/range.h"
 #include "rill/tests/support/random.h"
+#include "rill/tests/support/run_suite.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -418,9 +419,5 @@ int main(void)
     tcase_add_test(tests, multipart_texts);
     tcase_add_test(tests, multipart_length);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

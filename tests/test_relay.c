@@ -6,6 +6,7 @@
 #include "support/conn_rig.h"
 #include "support/faulty_sys.h"
 #include "support/random.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <netinet/in.h>
 #include <signal.h>
@@ -850,9 +851,5 @@ int main(void)
     tcase_add_loop_test(all, the_loop_may_go_while_it_relays, 0, MOMENTS);
     tcase_add_loop_test(all, draining_lets_it_end_by_itself, 0, 2);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -5,6 +5,7 @@
 #include "rill/net/conn_internal.h"
 #include "support/fake_sys.h"
 #include "support/http_response.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <stdio.h>
 
@@ -163,9 +164,5 @@ int main(void)
     tcase_add_test(tcase, requests_of_one_turn_count_together);
     tcase_add_test(tcase, an_idle_session_holds_nothing);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

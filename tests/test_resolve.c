@@ -3,6 +3,7 @@
 #include "support/connect_rig.h"
 #include "support/faulty_sys.h"
 #include "support/name_server.h"
+#include "support/run_suite.h"
 #include <arpa/inet.h>
 #include <check.h>
 #include <errno.h>
@@ -229,9 +230,5 @@ int main(void)
     tcase_add_test(tcase, one_that_waits_too_long_is_not_begun);
     tcase_add_loop_test(tcase, cancelled_it_is_not_heard_of, 0, 2);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_suite(suite);
 }

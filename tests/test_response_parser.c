@@ -1,5 +1,6 @@
 /* test_response_parser.c - responses: status lines, where content ends, and every split of each. */
 #include "rill/http/parser.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -237,9 +238,5 @@ int main(void)
     tcase_add_test(all, a_status_line_has_the_same_limit_however_it_comes);
     tcase_add_test(all, of_too_much_content_comes_what_may_be_however_it_comes);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

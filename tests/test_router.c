@@ -1,6 +1,7 @@
 /* test_router.c - which handler a path finds. */
 #include "rill/http/router.h"
 #include "rill/tests/support/random.h"
+#include "rill/tests/support/run_suite.h"
 #include <check.h>
 #include <errno.h>
 #include <stdio.h>
@@ -418,9 +419,5 @@ int main(void)
     tcase_add_test(tcase, a_table_is_added_up_to_its_first_error);
     tcase_add_loop_test(tcase, routes_are_found_as_a_naive_matcher_finds_them, 0, 100);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

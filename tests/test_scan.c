@@ -5,6 +5,7 @@
 
 #include "rill/http/parser.h"
 #include "rill/http/scan_internal.h"
+#include "support/run_suite.h"
 
 static const struct rill_parser_limits limits = RILL_PARSER_LIMITS_DEFAULT;
 
@@ -116,9 +117,5 @@ int main(void)
     tcase_add_test(cases, hexadecimal_digits_have_their_values);
     tcase_add_loop_test(cases, every_isa_stops_at_the_same_bytes, 0, (int)rill_array_length(places) * 150);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

@@ -1,6 +1,7 @@
 /* test_session.c - HTTP sessions in memory: what goes in, what comes out, and what is left over. */
 #include "support/fake_http.h"
 #include "support/http_response.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -1256,9 +1257,5 @@ int main(void)
     tcase_add_test(tcase, slow_bodies_are_408);
     tcase_add_test(tcase, a_drain_lets_exchanges_finish);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

@@ -5,6 +5,7 @@
 #include "support/conn_rig.h"
 #include "support/faulty_sys.h"
 #include "support/random.h"
+#include "support/run_suite.h"
 #include <check.h>
 
 enum { BACKENDS = 3, SEEDS = 16, MOST_TURNS = 200000 };
@@ -239,9 +240,5 @@ int main(void)
     tcase_add_loop_test(all, frames_arrive_whole, 0, SEEDS * BACKENDS);
     tcase_add_loop_test(all, output_of_every_kind_arrives_in_order, 0, SEEDS * BACKENDS);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -5,6 +5,7 @@
  *   test_simulation --seeds A --trace     one, with all that happens in it
  */
 #include "support/http_response.h"
+#include "support/run_suite.h"
 #include "support/sim_site.h"
 
 #include "rill/core/log.h"
@@ -515,9 +516,5 @@ int main(int argc, char **argv)
     tcase_add_test(tcase, test_same_seed_same_run);
     tcase_add_loop_test(tcase, test_seeds, 0, 10);
     suite_add_tcase(suite, tcase);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

@@ -1,5 +1,6 @@
 /* Every status code there is, and those that are none. */
 #include "rill/http/status.h"
+#include "support/run_suite.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -62,9 +63,5 @@ int main(void)
     tcase_add_test(tests, samples);
     tcase_add_test(tests, which_have_no_body);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

@@ -2,6 +2,7 @@
  * limits of a search, and random puzzles that a plain search decides as well. */
 #include "rill/apps/sudoku/solver.h"
 #include "support/random.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <string.h>
 
@@ -272,9 +273,5 @@ int main(void)
     tcase_add_test(all, a_search_can_be_cancelled);
     tcase_add_loop_test(all, agrees_with_a_plain_search, 0, 8);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

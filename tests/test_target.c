@@ -7,6 +7,7 @@
 
 #include "rill/http/target.h"
 #include "support/random.h"
+#include "support/run_suite.h"
 
 static void expect_slice(struct rill_slice slice, const char *text)
 {
@@ -227,9 +228,5 @@ int main(void)
     tcase_add_loop_test(cases, whatever_goes_in_nothing_climbs_out, 0, 5);
     tcase_add_test(cases, escapes_are_decoded_once);
     suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

@@ -1,5 +1,6 @@
 /* Percent-encoding, HTML escaping, trimming. */
 #include "rill/http/text.h"
+#include "support/run_suite.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -80,9 +81,5 @@ int main(void)
     tcase_add_test(tests, whole_texts);
     tcase_add_test(tests, trimming);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

@@ -6,6 +6,7 @@
 #include "rill/core/log.h"
 #include "rill/core/timers.h"
 #include "support/fake_sys.h"
+#include "support/run_suite.h"
 
 enum { START = 1000000, LATE = 1000, MANY = 500 };
 
@@ -436,9 +437,5 @@ int main(void)
     tcase_add_test(all, memory_runs_out);
     tcase_add_loop_test(all, many_at_random, 0, 3);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

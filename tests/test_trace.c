@@ -4,6 +4,7 @@
 #include "rill/core/sys.h"
 #include "rill/core/trace_internal.h"
 #include "support/faulty_sys.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <stdio.h>
 
@@ -466,9 +467,5 @@ int main(void)
     tcase_add_test(lanes, the_stillest_makes_room);
     tcase_add_test(lanes, no_lane_no_trace);
     suite_add_tcase(suite, lanes);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

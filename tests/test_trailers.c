@@ -1,5 +1,6 @@
 /* test_trailers.c - fields behind a chunked body, both ways. */
 #include "support/fake_http.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <errno.h>
 #include <stdio.h>
@@ -114,9 +115,5 @@ int main(void)
     tcase_add_test(all, have_no_place_without_chunks);
     tcase_add_test(all, that_are_too_many_are_refused);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

@@ -1,5 +1,6 @@
 /* Durations, sizes and counts of the command line. */
 #include "rill/core/units.h"
+#include "support/run_suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -163,9 +164,5 @@ int main(void)
     tcase_add_test(tests, sizes);
     tcase_add_test(tests, counts);
     suite_add_tcase(suite, tests);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return run_suite(suite);
 }

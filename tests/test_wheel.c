@@ -1,5 +1,6 @@
 /* test_wheel - the timing wheel: tables at the borders of its levels, and whether its checker sees damage. */
 #include "rill/core/base.h"
+#include "rill/tests/support/run_suite.h"
 #include "rill/tests/support/wheel_check.h"
 #include "rill/timer/wheel.h"
 
@@ -388,9 +389,5 @@ int main(void)
     tcase_add_loop_test(tables, every_tick_fires_its_own_timer, 0, starts);
     suite_add_tcase(suite, tables);
 
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

@@ -1,5 +1,6 @@
 /* test_wheel_callbacks - timers of a wheel whose callbacks interfere with each other and with themselves. */
 #include "rill/core/base.h"
+#include "rill/tests/support/run_suite.h"
 #include "rill/tests/support/wheel_check.h"
 #include "rill/timer/wheel.h"
 
@@ -190,9 +191,5 @@ int main(void)
     tcase_add_test(callbacks, callback_frees_its_owner);
     suite_add_tcase(suite, callbacks);
 
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }

@@ -1,6 +1,7 @@
 /* test_wheel_random - random programs on a timing wheel, against a reference that is a sorted array. */
 #include "rill/core/base.h"
 #include "rill/tests/support/random.h"
+#include "rill/tests/support/run_suite.h"
 #include "rill/tests/support/wheel_check.h"
 #include "rill/timer/wheel.h"
 
@@ -227,9 +228,5 @@ int main(void)
     tcase_add_loop_test(properties, random_programs_agree_with_the_reference, 0, starts);
     suite_add_tcase(suite, properties);
 
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    return run_suite(suite);
 }
