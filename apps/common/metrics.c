@@ -65,7 +65,7 @@ static int take_apart(const char *text, size_t length, struct line *line)
     if (!space)
         return -EINVAL;
     size_t digits = length - (size_t)(space + 1 - text);
-    *line = (struct line){.name = {text, (size_t)((brace ? brace : space) - text)}};
+    *line = (struct line){.name = {text, (size_t)((brace ? brace : space) - text)}, .labels = {text, 0}};
     if (brace && (space <= brace || space[-1] != '}'))
         return -EINVAL;
     if (brace)
@@ -93,7 +93,7 @@ static struct metrics_loop *loop_of(struct metrics *sample, struct rill_slice na
 static void add_bucket(struct metrics_histogram *histogram, struct rill_slice bound, double count)
 {
     char text[32];
-    if (histogram->length == METRICS_BUCKETS || bound.length >= sizeof text)
+    if (!bound.bytes || histogram->length == METRICS_BUCKETS || bound.length >= sizeof text)
         return;
     memcpy(text, bound.bytes, bound.length);
     text[bound.length] = '\0';
