@@ -1,5 +1,6 @@
 /* test_scale.c - rill-bench scale concludes from good measurements, and from each kind of bad ones it does not. */
 #include "rill/apps/bench/scale.h"
+#include "support/run_suite.h"
 #include <check.h>
 #include <stdlib.h>
 
@@ -127,9 +128,5 @@ int main(void)
     tcase_add_test(all, rounds_that_disagree_are_a_reason);
     tcase_add_test(all, too_few_points_are_a_reason);
     suite_add_tcase(suite, all);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed > 0;
+    return run_suite(suite);
 }

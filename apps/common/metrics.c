@@ -85,6 +85,9 @@ static struct metrics_loop *loop_of(struct metrics *sample, struct rill_slice na
             return &sample->loops[i];
     if (sample->loop_count == METRICS_LOOPS || name.length == 0 || name.length >= sizeof sample->loops[0].name)
         return NULL;
+    for (size_t i = 0; i < name.length; i++)
+        if (name.bytes[i] <= ' ' || name.bytes[i] >= 0x7f) /* it is printed, to a terminal perhaps */
+            return NULL;
     struct metrics_loop *loop = &sample->loops[sample->loop_count++];
     memcpy(loop->name, name.bytes, name.length);
     return loop;
