@@ -34,6 +34,19 @@ class SmallApp(E2ETest):
         self.assertEqual(done.returncode, 0, f"{command}: {done.stderr.decode()}")
         return done.stdout
 
+    def answer(self, *command, data):
+        """The first bytes, as many as DATA has, that COMMAND prints when DATA and no end is its input."""
+        with subprocess.Popen([str(word) for word in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              bufsize=0) as peer:
+            try:
+                peer.stdin.write(data)
+                got = b""
+                while len(got) < len(data) and (more := peer.stdout.read(len(data) - len(got))):
+                    got += more
+                return got
+            finally:
+                peer.kill()
+
     def connect(self, server, source=None):
         connection = socket.create_connection(("127.0.0.1", server.port), PATIENCE, source and (source, 0))
         self.addCleanup(connection.close)
@@ -84,8 +97,8 @@ class Echo(SmallApp):
         unused, (host, port) = self.udp("rill-echo")
         for length in (1, 1400, 8000):
             data = noise(length)
-            self.assertEqual(self.pipe("socat", "-b", 65536, "-t", 0.3, "-", f"UDP:{host}:{port}", data=data), data)
-        self.assertEqual(self.pipe("nc", "-u", "-w", 1, host, port, data=b"anybody?"), b"anybody?")
+            self.assertEqual(self.answer("socat", "-b", 65536, "-", f"UDP:{host}:{port}", data=data), data)
+        self.assertEqual(self.answer("nc", "-u", host, port, data=b"anybody?"), b"anybody?")
         self.assertEqual(self.ask((host, port), b""), b"")
         self.assertEqual(len(self.ask((host, port), noise(65507))), 65507)
 
