@@ -18,34 +18,37 @@ struct listing {
     size_t folder_length;               /* bytes of `path` before its name */
 };
 
-/* Sees what ENTRY is, as a request for it would: a link that leads nowhere, or out of the root, is nothing. Returns
- * whether it is to be shown. */
-static bool look_at(struct listing *listing, struct rill_listing_entry *entry)
+/* Sees what ENTRY is, as a request for it would: a link that leads nowhere, or out of the root, is nothing. Returns 1:
+ * it is to be shown; 0: it is not; or a negative errno when there was not what it takes to look: a page that left
+ * something out because of that would pass for the whole. */
+static int look_at(struct listing *listing, struct rill_listing_entry *entry)
 {
     struct stat stat;
     if (entry->name.length > NAME_MAX)
-        return false;
+        return 0;
     memcpy(listing->path + listing->folder_length, entry->name.bytes, entry->name.length);
     listing->path[listing->folder_length + entry->name.length] = '\0';
     int fd = rill_files_open_below(listing->files, listing->path, O_PATH);
-    if (fd < 0)
-        return false;
-    bool shown = rill_sys_fstat(fd, &stat) == 0 && (S_ISREG(stat.st_mode) || S_ISDIR(stat.st_mode));
-    rill_sys_close(fd);
-    if (!shown)
-        return false;
+    int error = fd < 0 ? fd : rill_sys_fstat(fd, &stat) < 0 ? -errno : 0;
+    if (fd >= 0)
+        rill_sys_close(fd);
+    if (error < 0)
+        return rill_files_status_of(error) >= 500 ? error : 0;
+    if (!S_ISREG(stat.st_mode) && !S_ISDIR(stat.st_mode))
+        return 0;
     entry->is_directory = S_ISDIR(stat.st_mode);
     entry->size_bytes = (uint64_t)stat.st_size;
     entry->mtime_seconds = stat.st_mtim.tv_sec;
-    return true;
+    return 1;
 }
 
-/* Adds NAME if it is to be shown. Returns 0 or -ENOMEM. */
+/* Adds NAME if it is to be shown. Returns 0 or a negative errno. */
 static int add(struct listing *listing, const char *name)
 {
     struct rill_listing_entry entry = {.name = rill_slice_of(name)};
-    if (!look_at(listing, &entry))
-        return 0;
+    int shown = look_at(listing, &entry);
+    if (shown <= 0)
+        return shown;
     if (listing->count == listing->capacity) {
         size_t capacity = listing->capacity ? listing->capacity * 2 : 64;
         void *grown = rill_sys_realloc(listing->entries, capacity * sizeof entry);

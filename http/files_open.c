@@ -180,16 +180,21 @@ static int take_version(struct rill_lookup *lookup, int fd, struct stat *stat, s
     resource->settled = at_rest(&resource->stamp, now_ns);
     resource->bytes = bytes;
     write_fields(resource, content_type);
-    lookup->resource = resource;
     if (bytes) {
         rill_sys_close(fd);
-        return 0;
+    } else {
+        /* Or else sendfile(2) would begin to read what follows, and cachestat(2) would count pages still on their way.
+         */
+        rill_sys_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
+        resource->pages_counted = rill_page_cache_counts(fd);
+        resource->file = rill_file_ref_new(fd);
+        if (!resource->file) {
+            rill_resource_drop(resource);
+            return -ENOMEM;
+        }
     }
-    /* Or else sendfile(2) would begin to read what follows, and cachestat(2) would count pages still on their way. */
-    rill_sys_fadvise(fd, 0, 0, POSIX_FADV_RANDOM);
-    resource->pages_counted = rill_page_cache_counts(fd);
-    resource->file = rill_file_ref_new(fd);
-    return resource->file ? 0 : -ENOMEM;
+    lookup->resource = resource;
+    return 0;
 }
 
 /* --- paths --- */

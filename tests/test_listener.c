@@ -198,7 +198,7 @@ START_TEST(one_connections_trouble_is_not_the_others)
     faulty_sys.fail_after = 3;
     call(5);
     turns(3);
-    ck_assert_int_eq(accepted, 5);
+    ck_assert_int_eq(accepted, errors[_i] == ECONNABORTED ? 4 : 5); /* that one is lost */
     ck_assert_uint_eq(faulty_sys.failed, 1);
     ck_assert_int_eq(lines_logged("warn"), 0);
 }

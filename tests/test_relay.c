@@ -346,8 +346,6 @@ static void expect_streams(int turns, size_t most)
     for (int i = 0; !(ways[0].ended && ways[1].ended) && i < turns; i++) {
         peers_talk(most);
         rig_turns(1);
-        if (faulty_sys.short_seed)
-            faulty_sys_tell_again();
     }
     for (int i = 0; i < 2; i++) {
         ck_assert(ways[i].ended);

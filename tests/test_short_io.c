@@ -35,7 +35,6 @@ static void begin(int number)
 static void turn(void)
 {
     rig_turns(1);
-    faulty_sys_tell_again();
 }
 
 /* What the peer says and hears. It uses the system itself, in pieces of its own. */

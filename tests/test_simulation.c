@@ -42,6 +42,11 @@ static struct plan {
     struct client clients[CLIENTS];
     unsigned count;
     bool stops_early, stop_now, rude; /* connections are closed from elsewhere */
+    bool limited;                     /* there may be fewer connections than clients */
+    unsigned faults;                  /* one in so many calls fails while it runs; 0: none */
+    unsigned messages;                /* that are published on the channel, at most */
+    bool complete;                    /* members miss none */
+    bool last_was_published;
     unsigned stop_at_step;
     bool stopping;
     uint64_t stopped_ms; /* when that began */
@@ -188,18 +193,35 @@ static void spoil(struct client *client)
     }
 }
 
+static uint16_t choose_port(void)
+{
+    static const uint16_t ports[] = {SITE_ECHO_PORT, SITE_RELAY_PORT, SITE_CHANNEL_PORT};
+    return !sim_chance(3) ? SITE_HTTP_PORT : plan.limited ? SITE_ECHO_PORT : ports[sim_below(3)];
+}
+
+/* What a member of the channel has to say is nothing but that something is to be published; it stays. */
+static void make_member(struct client *client)
+{
+    for (size_t i = sim_below(4); i > 0; i--)
+        append(client, "!", 1);
+    client->expected = 4000;
+    client->peer.end = SIM_END_STAY;
+}
+
 static void make_client(struct client *client)
 {
     struct sim_peer *peer = &client->peer;
-    bool http = !sim_chance(4);
+    peer->port = choose_port();
+    bool http = peer->port == SITE_HTTP_PORT;
     client->sound = true;
-    peer->port = http ? SITE_HTTP_PORT : SITE_ECHO_PORT;
     peer->start_ms = sim_chance(2) ? 0 : sim_below(300);
     peer->stops_reading = SIZE_MAX;
     peer->end = http && sim_chance(2) ? SIM_END_WAIT : SIM_END_HALF;
     peer->pause_ms = sim_chance(2) ? 0 : sim_below(40);
     peer->socket_bytes = (size_t)64 << (2 * sim_below(6));
-    if (http) {
+    if (peer->port == SITE_CHANNEL_PORT) {
+        make_member(client);
+    } else if (http) {
         for (size_t i = 1 + sim_below(REQUESTS); i > 0; i--)
             ask(client, i == 1 && sim_chance(2));
     } else {
@@ -210,7 +232,7 @@ static void make_client(struct client *client)
         client->requests[0].content = n;
         client->expected = n;
     }
-    if (sim_chance(3))
+    if (sim_chance(3) && client->length > 0)
         spoil(client);
     peer->piece_max = (size_t)1 << sim_below(14);
     size_t pieces = 1 + (client->length + client->expected) / 40; /* a run shall not take too many steps */
@@ -244,7 +266,7 @@ static void check_responses(const struct client *client, bool all)
         if (result == HTTP_RESPONSE_MALFORMED)
             sim_fail("a response is malformed: %s", response.why);
         if (result == HTTP_RESPONSE_PART) {
-            if (client->sound && peer->saw_end && !peer->saw_reset && !plan.stop_now && !plan.rude &&
+            if (client->sound && peer->saw_end && !peer->saw_reset && !plan.stop_now && !plan.rude && !plan.faults &&
                 sim_now_ms() < plan.stopped_ms + DRAIN_MS)
                 sim_fail("a response is cut off because the server stops");
             http_response_free(&response);
@@ -266,7 +288,7 @@ static void check_responses(const struct client *client, bool all)
             for (size_t i = 0; i < wanted; i++)
                 if (response.content[i] != site_byte(wanted, i))
                     sim_fail("%s: byte %zu is another", request->target, i);
-        } else if (client->sound) {
+        } else if (client->sound && !(plan.faults && (response.status == 500 || response.status == 503))) {
             sim_fail("%s is answered %u", request ? request->target : "nothing", response.status);
         }
         bool refused = response.status != 200;
@@ -290,14 +312,41 @@ static void check_echo(const struct client *client, bool all)
         sim_fail("%zu of %zu bytes came back", peer->received_length, client->length);
 }
 
+/* Messages are whole and as they were published, each newer than the one before; with none left out, if members miss
+ * none, and the LAST among them. */
+static void check_member(const struct client *client, bool last)
+{
+    const struct sim_peer *peer = &client->peer;
+    unsigned number = 0, next = 0;
+    for (size_t at = 0; at + 9 <= peer->received_length;) {
+        const char *message = peer->received + at;
+        if (sscanf(message, "%8u", &number) != 1 || number < next || number >= site.published)
+            sim_fail("a message is not among those that may come");
+        if (plan.complete && next > 0 && number != next)
+            sim_fail("messages from %u to %u are lost", next, number - 1);
+        size_t length = site_message_length(number);
+        size_t here = length < peer->received_length - at ? length : peer->received_length - at;
+        for (size_t i = 8; i < here; i++)
+            if (message[i] != (i + 1 < length ? site_byte(number, i) : '\n'))
+                sim_fail("byte %zu of message %u is another", i, number);
+        next = number + 1;
+        at += length;
+    }
+    if (last && next != site.published)
+        sim_fail("a member has not received the last message, %u, but %u at the most", site.published - 1, number);
+}
+
 static void check_client(const struct client *client, bool all)
 {
     if (client->peer.port == SITE_HTTP_PORT && client->garbled)
         return;
+    all = all && client->sound;
     if (client->peer.port == SITE_HTTP_PORT)
-        check_responses(client, all && client->sound);
+        check_responses(client, all);
+    else if (client->peer.port == SITE_CHANNEL_PORT)
+        check_member(client, all);
     else
-        check_echo(client, all && client->sound);
+        check_echo(client, all);
 }
 
 /* --- what has to hold all the time --- */
@@ -321,12 +370,24 @@ static void check_conn(struct rill_loop *loop, const struct rill_conn *conn, uin
                  conn->fd);
 }
 
+/* LOOP sleeps: its timers are to come. */
+static void check_timers(const struct rill_loop *loop, uint64_t now_ms)
+{
+    if (loop->next_timer_ms != UINT64_MAX && loop->next_timer_ms + LATE_MS < now_ms)
+        sim_fail("loop %s sleeps, and a timer is due", rill_loop_name(loop));
+}
+
 static void after_turn(struct rill_loop *loop, bool asleep)
 {
     struct rill_net *net = loop->slots[RILL_LOOP_SLOT_NET];
-    if (!net || !asleep)
+    if (plan.faults && rill_server_state(site.server.net) >= SERVER_RUNNING)
+        sim_faults(plan.faults);
+    if (!asleep)
         return;
     uint64_t now_ms = rill_clock_ns() / 1000000;
+    check_timers(loop, now_ms);
+    if (!net)
+        return;
     for (uint32_t slot = rill_slab_next(&net->conns, 0); slot != RILL_SLAB_NONE;
          slot = rill_slab_next(&net->conns, slot + 1))
         check_conn(loop, rill_slab_at(&net->conns, slot), now_ms);
@@ -347,11 +408,20 @@ static void on_other_thread(void)
     struct rill_server *server = site.server.net;
     if (plan.stops_early && sim_steps() >= plan.stop_at_step && (!plan.stopping || sim_chance(16)))
         stop(NULL);
+    if (plan.messages > 0 && site.published < plan.messages)
+        site_publish();
     if (!plan.rude || site.conn_count == 0 || rill_server_state(server) != SERVER_RUNNING)
         return;
     const struct site_conn *conn = &site.conns[sim_below(site.conn_count)];
-    if (rill_conn_post_close(conn->loop, (struct rill_conn_id){conn->id}) < 0)
+    int error = rill_conn_post_close(conn->loop, (struct rill_conn_id){conn->id});
+    if (error < 0 && !(error == -ENOMEM && plan.faults))
         sim_fail("an order is refused");
+}
+
+static void publish(void *arg)
+{
+    (void)arg;
+    site_publish();
 }
 
 /* Nothing happens any more: everybody has what he can get. Then the server stops. */
@@ -359,8 +429,13 @@ static bool on_quiet(void)
 {
     if (plan.stopping)
         return false;
+    if (!plan.last_was_published) { /* and that comes to all members, too */
+        plan.last_was_published = true;
+        sim_as_other(publish, NULL);
+        return true;
+    }
     for (unsigned i = 0; i < plan.count; i++)
-        check_client(&plan.clients[i], !plan.rude);
+        check_client(&plan.clients[i], !plan.rude && !plan.faults);
     sim_as_other(stop, NULL);
     return true;
 }
@@ -378,10 +453,17 @@ static void make_server(void)
                 .workers = 1 + (unsigned)sim_below(3),
                 .defer_accept = (enum rill_defer_accept)sim_below(4),
                 .high_watermark = sim_chance(4) ? 0 : (size_t)256 << sim_below(8),
-                .listens = {{.address = "127.0.0.1:80"}, {.address = "127.0.0.1:7"}}},
+                .listens = {{.address = "127.0.0.1:80"},
+                            {.address = "127.0.0.1:7"},
+                            {.address = "127.0.0.1:8"},
+                            {.address = "127.0.0.1:9"}}},
         .idle_timeout_ms = 1000 + sim_below(60000),
     };
+    plan.limited = config.net.max_connections > 0 || config.net.max_connections_per_address > 0;
     site_start(&config);
+    plan.complete = sim_chance(2);
+    if (!plan.complete)
+        site.membership = (struct rill_membership){.slow = (enum rill_slow)sim_below(2), .max_bytes = 1000};
 }
 
 static uint64_t run_seed(uint64_t seed)
@@ -391,9 +473,15 @@ static uint64_t run_seed(uint64_t seed)
                               .after_turn = after_turn,
                               .accept_faults = seed % 5 == 0 ? 40 : 0,
                               .interrupts = seed % 3 == 0 ? 30 : 0};
+    static const enum faulty_call kinds[] = {FAULTY_MEMORY, FAULTY_RECV, FAULTY_SEND, FAULTY_EPOLL_CTL, FAULTY_CONNECT};
     memset(&plan, 0, sizeof plan);
+    if (seed % 4 == 0) /* memory alone, or with it a kind of calls, or two */
+        for (unsigned i = 0; i < 3; i++)
+            world.faults[kinds[seed / 4 % rill_array_length(kinds) * i % rill_array_length(kinds)]] = true;
     sim_begin(seed, &world);
     make_server();
+    plan.faults = seed % 4 == 0 ? 4U << sim_below(8) : 0;
+    plan.messages = sim_chance(2) ? 0 : (unsigned)sim_below(40);
     plan.count = 1 + (unsigned)sim_below(CLIENTS);
     for (unsigned i = 0; i < plan.count; i++)
         make_client(&plan.clients[i]);
@@ -402,7 +490,7 @@ static uint64_t run_seed(uint64_t seed)
     plan.stop_at_step = (unsigned)sim_below(600);
     plan.rude = sim_chance(8);
     site_run();
-    bool all_sound = !plan.rude;
+    bool all_sound = !plan.rude && !plan.faults;
     for (unsigned i = 0; i < plan.count; i++)
         all_sound = all_sound && plan.clients[i].sound;
     if (sim_now_ms() > plan.stopped_ms + (all_sound ? WELL_MS : DRAIN_MS + 100))

@@ -45,7 +45,7 @@ const char *connect_rig_text(const struct rill_addr *addr);
 /* Connects by the rig's config to TARGET (NULL: as it says). */
 struct rill_connect *connect_rig_begin(const char *target);
 
-/* Runs turns until ORDER is what has been called; aborts after five seconds. */
+/* Runs turns until ORDER is what has been called; aborts after a minute. */
 void connect_rig_expect(const char *order);
 
 /* Runs COUNT turns that do not wait. */

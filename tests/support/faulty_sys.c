@@ -3,6 +3,7 @@
 #define RILL_SYS_REPLACED
 #endif
 #include "faulty_sys.h"
+#include "faulty_internal.h"
 #include "random.h"
 #include "rill/core/sys.h"
 #include <event2/event.h>
@@ -10,8 +11,6 @@
 #include <sys/epoll.h>
 
 enum { TIMER_FDS = 64, WATCHED_FDS = 1024 };
-
-struct faulty_sys faulty_sys;
 
 /* What each timerfd was set to, to be set again when the clock is put forward. */
 static struct {
@@ -26,61 +25,72 @@ void faulty_sys_reset(void)
     faulty_sys.skewed_ms = skewed_ms;
 }
 
-/* Counts a call; true with errno set when it is to fail. */
-static bool fails(enum faulty_call kind)
+bool faulty_fails(enum faulty_call kind, const void *site)
 {
-    __atomic_fetch_add(&faulty_sys.calls[kind], 1, __ATOMIC_RELAXED);
-    if (faulty_sys.error[kind]) {
-        errno = faulty_sys.error[kind];
-        return true;
-    }
-    if (!faulty_sys.counts[kind] || __atomic_load_n(&faulty_sys.fail_after, __ATOMIC_RELAXED) == 0 ||
-        __atomic_fetch_sub(&faulty_sys.fail_after, 1, __ATOMIC_RELAXED) != 1)
-        return false;
-    faulty_sys.failed++;
-    errno = faulty_sys.fail_error ? faulty_sys.fail_error : ENOMEM;
-    return true;
+    int error = faulty_rule_apply(kind, site);
+    errno = error == FAULTY_SHORT ? EIO : error ? error : errno;
+    return error != 0;
 }
 
-/* What epoll was asked to watch since `short_seed` was set, by descriptor. */
+/* What epoll was asked to watch, by descriptor; and which descriptors are eventfds and timerfds. */
 static struct {
     int epoll_fd; /* 0: nothing */
     struct epoll_event event;
+    bool is_signal;
 } watched[WATCHED_FDS];
 
-void faulty_sys_tell_again(void)
+/* Who is told by a short count, or by EAGAIN, that there is nothing more waits for an edge, and the kernel knows of
+ * none: so it is asked to look again. */
+static void tell_again(int fd)
 {
-    for (int fd = 0; fd < WATCHED_FDS; fd++)
-        if (watched[fd].epoll_fd)
-            syscall(SYS_epoll_ctl, watched[fd].epoll_fd, EPOLL_CTL_MOD, fd, &watched[fd].event);
+    if (fd >= 0 && fd < WATCHED_FDS && watched[fd].epoll_fd)
+        syscall(SYS_epoll_ctl, watched[fd].epoll_fd, EPOLL_CTL_MOD, fd, &watched[fd].event);
 }
 
-/* With `short_seed`, how much of LENGTH a call may move; -1 with errno set for nothing at all. */
-static ssize_t shortened(size_t length)
+/* With `short_seed`, how a call comes short that could move LENGTH: its error, or 0 with *LENGTH less. */
+static int shorten_by_seed(size_t *length)
 {
-    if (!faulty_sys.short_seed || length == 0)
-        return (ssize_t)length;
     struct test_random random = {faulty_sys.short_seed};
     uint64_t n = test_random_next(&random);
+    size_t all = *length;
     faulty_sys.short_seed = random.state ? random.state : 1;
     switch (n % 8) {
     case 0:
-        errno = EINTR;
-        return -1;
+        return EINTR;
     case 1:
-        errno = EAGAIN;
-        return -1;
+        return EAGAIN;
     case 2:
-        return 1;
+        *length = 1;
+        break;
     case 3:
     case 4:
-        return 1 + (ssize_t)(n / 8 % (length < 16 ? length : 16));
+        *length = 1 + (size_t)(n / 8 % (all < 16 ? all : 16));
+        break;
     case 5:
     case 6:
-        return 1 + (ssize_t)(n / 8 % length);
+        *length = 1 + (size_t)(n / 8 % all);
+        break;
     default:
-        return (ssize_t)length;
+        break;
     }
+    return 0;
+}
+
+ssize_t faulty_moves(enum faulty_call kind, const void *site, int fd, size_t length)
+{
+    size_t all = length;
+    int error = faulty_rule_apply(kind, site);
+    if (length > 0 && error == FAULTY_SHORT)
+        length = 1;
+    else if (!error && length > 0 && faulty_sys.short_seed)
+        error = shorten_by_seed(&length);
+    if (length < all || error == EAGAIN)
+        tell_again(fd);
+    if (error > 0) {
+        errno = error;
+        return -1;
+    }
+    return (ssize_t)length;
 }
 
 /* --- time --- */
@@ -134,22 +144,22 @@ void faulty_sys_forward(uint64_t ms)
 
 void *rill_sys_malloc(size_t size)
 {
-    return fails(FAULTY_MEMORY) ? NULL : malloc(size);
+    return faulty_fails(FAULTY_MEMORY, SITE) ? NULL : malloc(size);
 }
 
 void *rill_sys_calloc(size_t count, size_t size)
 {
-    return fails(FAULTY_MEMORY) ? NULL : calloc(count, size);
+    return faulty_fails(FAULTY_MEMORY, SITE) ? NULL : calloc(count, size);
 }
 
 void *rill_sys_realloc(void *old, size_t size)
 {
-    return fails(FAULTY_MEMORY) ? NULL : realloc(old, size);
+    return faulty_fails(FAULTY_MEMORY, SITE) ? NULL : realloc(old, size);
 }
 
 void *rill_sys_mmap(void *at, size_t length, int protection, int flags, int fd, off_t offset)
 {
-    return fails(FAULTY_MEMORY) ? MAP_FAILED : mmap(at, length, protection, flags, fd, offset);
+    return faulty_fails(FAULTY_MEMORY, SITE) ? MAP_FAILED : mmap(at, length, protection, flags, fd, offset);
 }
 
 static void say_nothing(int severity, const char *message)
@@ -169,73 +179,77 @@ __attribute__((constructor)) static void take_libevent(void)
 
 int rill_sys_socket(int domain, int type, int protocol)
 {
-    return fails(FAULTY_DESCRIPTOR) ? -1 : socket(domain, type, protocol);
+    return faulty_fails(FAULTY_DESCRIPTOR, SITE) ? -1 : socket(domain, type, protocol);
 }
 
 int rill_sys_bind(int fd, const struct sockaddr *addr, socklen_t length)
 {
-    return fails(FAULTY_DESCRIPTOR) ? -1 : bind(fd, addr, length);
+    return faulty_fails(FAULTY_DESCRIPTOR, SITE) ? -1 : bind(fd, addr, length);
 }
 
 int rill_sys_listen(int fd, int backlog)
 {
-    return fails(FAULTY_DESCRIPTOR) ? -1 : listen(fd, backlog);
+    return faulty_fails(FAULTY_DESCRIPTOR, SITE) ? -1 : listen(fd, backlog);
 }
 
 int rill_sys_accept4(int fd, struct sockaddr *addr, socklen_t *length, int flags)
 {
-    return fails(FAULTY_ACCEPT) ? -1 : accept4(fd, addr, length, flags);
+    int error = faulty_rule_apply(FAULTY_ACCEPT, SITE);
+    if (error == ECONNABORTED) /* it was there, and is lost */
+        close(accept4(fd, addr, length, flags));
+    errno = error ? error : errno;
+    return error ? -1 : accept4(fd, addr, length, flags);
 }
 
 int rill_sys_connect(int fd, const struct sockaddr *addr, socklen_t length)
 {
-    if (fails(FAULTY_CONNECT))
+    if (faulty_fails(FAULTY_CONNECT, SITE))
         return -1;
     return faulty_sys.connect ? faulty_sys.connect(fd, addr, length) : connect(fd, addr, length);
 }
 
 int rill_sys_getsockname(int fd, struct sockaddr *addr, socklen_t *length)
 {
-    return fails(FAULTY_DESCRIPTOR) ? -1 : getsockname(fd, addr, length);
+    return faulty_fails(FAULTY_DESCRIPTOR, SITE) ? -1 : getsockname(fd, addr, length);
 }
 
 int rill_sys_getpeername(int fd, struct sockaddr *addr, socklen_t *length)
 {
-    return fails(FAULTY_DESCRIPTOR) ? -1 : getpeername(fd, addr, length);
+    return faulty_fails(FAULTY_DESCRIPTOR, SITE) ? -1 : getpeername(fd, addr, length);
 }
 
 int rill_sys_setsockopt(int fd, int level, int name, const void *value, socklen_t length)
 {
-    return fails(FAULTY_DESCRIPTOR) ? -1 : setsockopt(fd, level, name, value, length);
+    return faulty_fails(FAULTY_DESCRIPTOR, SITE) ? -1 : setsockopt(fd, level, name, value, length);
 }
 
 ssize_t rill_sys_recv(int fd, void *into, size_t size, int flags)
 {
-    if (fails(FAULTY_RECV))
+    if (faulty_sys.most_received && size > faulty_sys.most_received)
+        size = faulty_sys.most_received;
+    ssize_t most = faulty_moves(FAULTY_RECV, SITE, fd, size);
+    if (most < 0)
         return -1;
     if (faulty_sys.endless_fd && fd == faulty_sys.endless_fd) {
         memset(into, 'e', size);
         faulty_sys.endless += size;
         return (ssize_t)size;
     }
-    ssize_t most =
-        shortened(faulty_sys.most_received && size > faulty_sys.most_received ? faulty_sys.most_received : size);
-    return most < 0 ? -1 : recv(fd, into, (size_t)most, flags);
+    return recv(fd, into, (size_t)most, flags);
 }
 
 int rill_sys_recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
 {
-    if (fails(FAULTY_RECV))
-        return -1;
-    ssize_t most =
-        shortened(faulty_sys.most_received && count > faulty_sys.most_received ? faulty_sys.most_received : count);
+    if (faulty_sys.most_received && count > faulty_sys.most_received)
+        count = (unsigned)faulty_sys.most_received;
+    ssize_t most = faulty_moves(FAULTY_RECV, SITE, fd, count);
     return most < 0 ? -1 : recvmmsg(fd, messages, (unsigned)most, flags, NULL);
 }
 
-/* How much of LENGTH may be sent; -1 with errno set when nothing. */
-static ssize_t allowed(size_t length)
+/* How much of LENGTH may be sent to FD; -1 with errno set when nothing. */
+static ssize_t allowed(enum faulty_call kind, const void *site, int fd, size_t length)
 {
-    ssize_t less = shortened(length);
+    ssize_t less = faulty_moves(kind, site, fd, length);
     if (less < 0)
         return -1;
     length = (size_t)less;
@@ -267,68 +281,56 @@ static bool is_endless(int fd, size_t length)
 
 ssize_t rill_sys_send(int fd, const void *bytes, size_t length, int flags)
 {
-    if (fails(FAULTY_SEND))
+    ssize_t most = allowed(FAULTY_SEND, SITE, fd, length);
+    if (most < 0)
         return -1;
     if (is_endless(fd, length))
         return (ssize_t)length;
-    ssize_t most = allowed(length);
-    return most < 0 ? -1 : sent(send(fd, bytes, (size_t)most, flags));
+    return sent(send(fd, bytes, (size_t)most, flags));
 }
 
 int rill_sys_sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
 {
-    if (fails(FAULTY_SEND))
-        return -1;
-    ssize_t most = allowed(count);
+    ssize_t most = allowed(FAULTY_SEND, SITE, fd, count);
     return most < 0 ? -1 : (int)sent(sendmmsg(fd, messages, (unsigned)most, flags));
 }
 
 ssize_t rill_sys_sendmsg(int fd, const struct msghdr *message, int flags)
 {
-    if (fails(FAULTY_SEND))
-        return -1;
-    size_t length = 0;
-    for (size_t i = 0; i < message->msg_iovlen; i++)
-        length += message->msg_iov[i].iov_len;
-    if (is_endless(fd, length))
-        return (ssize_t)length;
-    ssize_t most = allowed(length);
+    size_t length = faulty_length(message->msg_iov, message->msg_iovlen);
+    ssize_t most = allowed(FAULTY_SEND, SITE, fd, length);
     if (most < 0)
         return -1;
-    struct iovec parts[64];
+    if (is_endless(fd, length))
+        return (ssize_t)length;
+    struct iovec parts[FAULTY_PARTS];
     struct msghdr less = *message;
     less.msg_iov = parts;
-    less.msg_iovlen = 0;
-    for (size_t i = 0, left = (size_t)most; left > 0; i++) {
-        struct iovec part = message->msg_iov[i];
-        part.iov_len = part.iov_len < left ? part.iov_len : left;
-        left -= part.iov_len;
-        parts[less.msg_iovlen++] = part;
-    }
+    less.msg_iovlen = faulty_cut(message->msg_iov, message->msg_iovlen, (size_t)most, parts);
     return sent(sendmsg(fd, &less, flags));
 }
 
 ssize_t rill_sys_sendfile(int out_fd, int in_fd, off_t *offset, size_t count)
 {
-    if (fails(FAULTY_SENDFILE))
+    ssize_t most = allowed(FAULTY_SENDFILE, SITE, out_fd, count);
+    if (most < 0)
         return -1;
     if (is_endless(out_fd, count))
         return (ssize_t)count;
-    ssize_t most = allowed(count);
-    return most < 0 ? -1 : sent(sendfile(out_fd, in_fd, offset, (size_t)most));
+    return sent(sendfile(out_fd, in_fd, offset, (size_t)most));
 }
 
 ssize_t rill_sys_splice(int in_fd, int out_fd, size_t count, unsigned flags)
 {
-    if (fails(FAULTY_SPLICE))
-        return -1;
-    ssize_t most = shortened(count);
+    ssize_t most = faulty_moves(FAULTY_SPLICE, SITE, in_fd, count);
+    if (most < 0 || (size_t)most < count)
+        tell_again(out_fd);
     return most < 0 ? -1 : splice(in_fd, NULL, out_fd, NULL, (size_t)most, flags);
 }
 
 int rill_sys_pipe2(int fds[2], int flags)
 {
-    return fails(FAULTY_DESCRIPTOR) ? -1 : pipe2(fds, flags);
+    return faulty_fails(FAULTY_DESCRIPTOR, SITE) ? -1 : pipe2(fds, flags);
 }
 
 /* libevent calls it by this name, so this is the one it finds. The C library's parameters have reserved names. */
@@ -336,9 +338,9 @@ int rill_sys_pipe2(int fds[2], int flags)
 /* NOLINTNEXTLINE(readability-inconsistent-declaration-parameter-name) */
 int epoll_ctl(int epoll_fd, int order, int fd, struct epoll_event *event)
 {
-    if (order != EPOLL_CTL_DEL && fails(FAULTY_EPOLL_CTL))
+    if (order != EPOLL_CTL_DEL && faulty_fails(FAULTY_EPOLL_CTL, SITE))
         return -1;
-    if (faulty_sys.short_seed && fd < WATCHED_FDS) {
+    if (fd < WATCHED_FDS) {
         watched[fd].epoll_fd = order == EPOLL_CTL_DEL ? 0 : epoll_fd;
         watched[fd].event = order == EPOLL_CTL_DEL ? (struct epoll_event){0} : *event;
     }
@@ -349,17 +351,29 @@ int epoll_ctl(int epoll_fd, int order, int fd, struct epoll_event *event)
 
 int rill_sys_chmod(const char *path, mode_t mode)
 {
-    return fails(FAULTY_DESCRIPTOR) ? -1 : chmod(path, mode);
+    return faulty_fails(FAULTY_DESCRIPTOR, SITE) ? -1 : chmod(path, mode);
+}
+
+static int as_signal(int fd)
+{
+    if (fd >= 0 && fd < WATCHED_FDS)
+        watched[fd].is_signal = true;
+    return fd;
+}
+
+bool faulty_is_signal(int fd)
+{
+    return fd >= 0 && fd < WATCHED_FDS && watched[fd].is_signal;
 }
 
 int rill_sys_eventfd(unsigned initial, int flags)
 {
-    return fails(FAULTY_DESCRIPTOR) ? -1 : eventfd(initial, flags);
+    return faulty_fails(FAULTY_DESCRIPTOR, SITE) ? -1 : as_signal(eventfd(initial, flags));
 }
 
 int rill_sys_timerfd_create(clockid_t clock_id, int flags)
 {
-    return fails(FAULTY_DESCRIPTOR) ? -1 : timerfd_create(clock_id, flags);
+    return faulty_fails(FAULTY_DESCRIPTOR, SITE) ? -1 : as_signal(timerfd_create(clock_id, flags));
 }
 
 int rill_sys_close(int fd)
@@ -367,8 +381,12 @@ int rill_sys_close(int fd)
     for (unsigned i = 0; i < TIMER_FDS; i++)
         if (timer_fds[i].fd == fd && fd != 0)
             timer_fds[i].at_ns = 0;
+    if (fd >= 0 && fd < WATCHED_FDS)
+        memset(&watched[fd], 0, sizeof watched[fd]);
     return close(fd);
 }
+
+/* --- names --- */
 
 int rill_sys_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **found)
 {
@@ -391,5 +409,5 @@ unsigned faulty_sys_open_descriptors(void)
 
 int rill_sys_thread_create(pthread_t *thread, void *(*entry)(void *), void *arg)
 {
-    return fails(FAULTY_THREAD) ? EAGAIN : pthread_create(thread, NULL, entry, arg);
+    return faulty_fails(FAULTY_THREAD, SITE) ? EAGAIN : pthread_create(thread, NULL, entry, arg);
 }

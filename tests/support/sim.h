@@ -3,7 +3,8 @@
  *
  * What is replaced: core/sys.h (clocks, sockets, eventfds, timerfds), the few functions of libevent that Rill uses,
  * core/loop_group.c and core/workers.c. What runs is all the rest, as it is shipped: loops, wheel, mailboxes,
- * listeners, dealing out, connections, sessions, draining.
+ * listeners, dealing out, connections, connecting, relays, channels, sessions, draining. Memory is the real one, and
+ * fails, as the other calls do, by the rule of faulty_rule.h.
  *
  * The main loop runs as always. Whenever it waits, the others have their turns: a step is one of what could happen
  * next, chosen at random - a turn of another loop that has been woken, a piece of a stream arriving, a peer doing
@@ -12,6 +13,7 @@
 #ifndef RILL_TESTS_SUPPORT_SIM_H
 #define RILL_TESTS_SUPPORT_SIM_H
 
+#include "faulty_rule.h"
 #include "rill/core/loop.h"
 #include "rill/core/workers.h"
 
@@ -48,6 +50,7 @@ struct sim_peer {
     bool over;                          /* it will do nothing any more */
 
     /* Private. */
+    struct sim_peer *link; /* a connection of the server with itself: the wire's other half */
     struct sim_socket *socket;
     size_t received_capacity;
     uint64_t busy_until_ms;
@@ -61,8 +64,9 @@ struct sim_world {
     void (*on_other_thread)(void);
     /* A turn of LOOP has ended; ASLEEP: and it will not have another before something wakes it. */
     void (*after_turn)(struct rill_loop *loop, bool asleep);
-    unsigned accept_faults; /* of 256 accepts fail */
-    unsigned interrupts;    /* of 256 reads and writes are interrupted */
+    bool faults[FAULTY_CALLS]; /* these calls fail, as sim_faults() says */
+    unsigned accept_faults;    /* of 256 accepts fail */
+    unsigned interrupts;       /* of 256 reads and writes are interrupted */
 };
 
 /* Begins a run. Nothing of an earlier one is left. */
@@ -70,6 +74,9 @@ void sim_begin(uint64_t seed, const struct sim_world *world);
 
 /* Tells which loop is the one that rill_loop_run() runs. */
 void sim_set_main(struct rill_loop *loop);
+
+/* From now on one in ONE_IN of the calls that the world's `faults` name fails; 0: none. Returns what it was before. */
+unsigned sim_faults(unsigned one_in);
 
 /* Calls FN(ARG) as another thread would. */
 void sim_as_other(void (*fn)(void *arg), void *arg);

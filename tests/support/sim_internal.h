@@ -7,7 +7,7 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 
-enum { SIM_FD_BASE = 10000, SIM_FD_MAX = 256, SIM_WATCHES = 2, SIM_LOOPS = 8, SIM_PEERS = 32, SIM_JOBS = 256 };
+enum { SIM_FD_BASE = 10000, SIM_FD_MAX = 256, SIM_WATCHES = 2, SIM_LOOPS = 8, SIM_PEERS = 128, SIM_JOBS = 256 };
 
 enum sim_fd_kind { SIM_FD_FREE, SIM_FD_NEW, SIM_FD_LISTENING, SIM_FD_STREAM, SIM_FD_EVENT, SIM_FD_TIMER };
 
@@ -36,6 +36,8 @@ struct sim_socket {
     bool error, dead;    /* a reset that was not told yet; there was one */
     bool no_space;       /* the server waits for room */
     bool reset_on_close;
+    bool connecting;   /* the handshake is under way */
+    int connect_error; /* it has failed, and that was not told yet */
 };
 
 struct sim {
@@ -62,6 +64,9 @@ unsigned sim_net_choices(void);
 void sim_net_choose(unsigned choice);
 uint64_t sim_net_next_ms(void);
 void sim_net_free(void);
+
+/* Begins to connect the server's FD to PORT, by a wire whose two halves are peers of each other. */
+void sim_net_connect(int fd, uint16_t port);
 bool sim_can_write(struct sim_socket *socket);
 
 /* sim_reactor.c */

@@ -7,15 +7,18 @@
  */
 #include "sim_internal.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { RX_BYTES = 16384 };
+enum { RX_BYTES = 16384, LINK_BYTES = 4000 };
 
 enum action { ACT_NONE, ACT_CONNECT, ACT_SEND, ACT_END, ACT_RECEIVE, ACT_LEAVE };
 
 bool sim_can_write(struct sim_socket *socket)
 {
+    if (socket->connecting)
+        return false;
     if (socket->dead || socket->error || socket->tx_end)
         return true;
     return socket->tx_capacity - socket->tx_length >= (socket->tx_length + 1) / 2;
@@ -59,12 +62,26 @@ static bool has_to_receive(const struct sim_peer *peer)
     const struct sim_socket *socket = peer->socket;
     if (peer->saw_end || peer->received_length >= peer->stops_reading)
         return false;
+    if (peer->link && peer->received_length - peer->link->sent > LINK_BYTES)
+        return false; /* the wire is full */
     return socket->tx_length > 0 || socket->tx_end;
+}
+
+/* What PEER, a half of a wire, has to send is what the other half has received; and its end is the other's. */
+static void follow_link(struct sim_peer *peer)
+{
+    peer->sends = peer->link->received;
+    peer->sends_length = peer->link->received_length;
+    peer->end = peer->link->saw_end ? SIM_END_HALF : SIM_END_WAIT;
+    if (peer->ended && peer->saw_end)
+        peer->over = true;
 }
 
 /* What PEER could do now; one of several by chance. */
 static enum action next_action(struct sim_peer *peer, bool random)
 {
+    if (peer->link)
+        follow_link(peer);
     if (peer->over || peer->busy_until_ms > sim_now_ms())
         return ACT_NONE;
     if (!peer->connected)
@@ -81,11 +98,34 @@ static enum action next_action(struct sim_peer *peer, bool random)
     } else if (!peer->ended && (peer->end == SIM_END_HALF || peer->end >= SIM_END_LEAVE)) {
         actions[count++] = ACT_END;
     }
-    if (peer->saw_end && peer->end != SIM_END_STAY)
+    if (peer->saw_end && peer->end != SIM_END_STAY && !peer->link)
         actions[count++] = ACT_LEAVE;
     if (count == 0)
         return ACT_NONE;
     return actions[random ? sim_below(count) : 0];
+}
+
+static void make_socket(struct sim_peer *peer)
+{
+    peer->socket = calloc(1, sizeof *peer->socket);
+    peer->socket->peer = peer;
+    peer->socket->fd = -1;
+    peer->socket->rx_capacity = peer->input_bytes ? peer->input_bytes : RX_BYTES;
+    peer->socket->rx = malloc(peer->socket->rx_capacity);
+    peer->socket->tx_capacity = peer->socket_bytes;
+    peer->socket->tx = malloc(peer->socket_bytes);
+}
+
+/* The handshake of a connection that the server itself makes has ended; ERROR: in vain. */
+static void end_handshake(struct sim_peer *far, int error)
+{
+    struct sim_socket *socket = far->link->socket;
+    socket->connecting = false;
+    socket->connect_error = error;
+    socket->dead = socket->error = error != 0;
+    far->link->over = error != 0;
+    sim_note("handshake ends", (uint64_t)socket->fd, (uint64_t)error);
+    wake(socket, 0);
 }
 
 static void connect_peer(struct sim_peer *peer)
@@ -95,23 +135,39 @@ static void connect_peer(struct sim_peer *peer)
     for (int i = 0; i < sim.fd_top; i++)
         if (sim.fds[i].kind == SIM_FD_LISTENING && sim.fds[i].port == peer->port)
             fits[count++] = i;
-    if (count == 0) {
+    if (count == 0 || (peer->link && peer->link->over)) {
         peer->refused = peer->over = true;
         sim_note("refused", peer->port, 0);
+        if (peer->link && !peer->link->over)
+            end_handshake(peer, ECONNREFUSED);
         return;
     }
     struct sim_fd *entry = &sim.fds[fits[sim_below(count)]];
-    peer->socket = calloc(1, sizeof *peer->socket);
-    peer->socket->peer = peer;
-    peer->socket->fd = -1;
-    peer->socket->rx_capacity = peer->input_bytes ? peer->input_bytes : RX_BYTES;
-    peer->socket->rx = malloc(peer->socket->rx_capacity);
-    peer->socket->tx_capacity = peer->socket_bytes;
-    peer->socket->tx = malloc(peer->socket_bytes);
+    make_socket(peer);
     peer->connected = true;
     entry->backlog[entry->backlog_count++] = peer;
     entry->edge = true;
     sim_note("connect", peer->port, 0);
+    if (peer->link)
+        end_handshake(peer, 0);
+}
+
+void sim_net_connect(int fd, uint16_t port)
+{
+    struct sim_peer *halves = calloc(2, sizeof *halves);
+    for (int i = 0; i < 2; i++) {
+        halves[i] = (struct sim_peer){.port = port,
+                                      .link = &halves[1 - i],
+                                      .stops_reading = SIZE_MAX,
+                                      .piece_max = (size_t)1 << sim_below(14),
+                                      .socket_bytes = (size_t)256 << sim_below(6)};
+        sim_add_peer(&halves[i]);
+    }
+    make_socket(&halves[0]);
+    halves[0].connected = true;
+    halves[0].socket->connecting = true;
+    halves[0].socket->fd = fd;
+    sim_fd_of(fd, SIM_FD_STREAM, "connect")->socket = halves[0].socket;
 }
 
 static void send_some(struct sim_peer *peer)
@@ -159,6 +215,12 @@ static void leave(struct sim_peer *peer)
 {
     struct sim_socket *socket = peer->socket;
     peer->over = true;
+    if (peer->link) { /* this half saw a reset: so does the other one's socket */
+        peer->link->over = true;
+        if (peer->link->socket)
+            reset_server(peer->link->socket);
+        return;
+    }
     sim_note("peer leaves", (uint64_t)socket->fd, 0);
     if (socket->tx_length > 0 || !peer->saw_end) {
         socket->rx_end = true; /* the end arrives; what the server sends after that is answered by a reset */
@@ -262,6 +324,8 @@ uint64_t sim_net_next_ms(void)
 
 void sim_add_peer(struct sim_peer *peer)
 {
+    if (sim.peer_count == SIM_PEERS)
+        sim_fail("more than %d ends of connections", SIM_PEERS);
     sim.peers[sim.peer_count++] = peer;
 }
 
@@ -271,10 +335,13 @@ void sim_net_free(void)
         struct sim_peer *peer = sim.peers[i];
         free(peer->received);
         peer->received = NULL;
-        if (!peer->socket)
-            continue;
-        free(peer->socket->rx);
-        free(peer->socket->tx);
-        free(peer->socket);
+        if (peer->socket) {
+            free(peer->socket->rx);
+            free(peer->socket->tx);
+            free(peer->socket);
+        }
     }
+    for (unsigned i = 0; i < sim.peer_count; i++) /* halves are made in pairs */
+        if (sim.peers[i]->link && sim.peers[i] < sim.peers[i]->link)
+            free(sim.peers[i++]);
 }

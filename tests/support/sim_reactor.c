@@ -116,6 +116,10 @@ int event_add(struct event *event, const struct timeval *timeout)
     (void)timeout;
     if (place_of(event, event))
         return 0;
+    if (faulty_rule_apply(FAULTY_EPOLL_CTL, __builtin_return_address(0))) {
+        sim_note("an event is refused", (uint64_t)event->ev_fd, 0);
+        return -1;
+    }
     struct event **place = place_of(NULL, event);
     if (!place)
         sim_fail("more than %d events of descriptor %d", SIM_WATCHES, event->ev_fd);

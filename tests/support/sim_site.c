@@ -2,8 +2,11 @@
 #include "sim_site.h"
 
 #include "rill/core/number.h"
+#include "rill/net/connect.h"
+#include "rill/net/relay.h"
 #include "rill/net/server_internal.h"
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -120,6 +123,7 @@ static size_t number(const struct rill_exchange *x, const char *name)
 /* What a handler keeps of its exchange, in the exchange's arena. */
 struct probe {
     size_t n, at;
+    uint64_t not_before_ns; /* a timer that was asked for may not fire sooner */
     bool cleaned;
 };
 
@@ -132,13 +136,16 @@ static void clean_up(void *arg)
     site.cleaned++;
 }
 
+/* NULL: memory is lacking, and X has been answered. */
 static struct probe *begin(struct rill_exchange *x)
 {
     struct rill_arena *arena = rill_exchange_arena(x);
     struct probe *probe = rill_arena_calloc(arena, 1, sizeof *probe);
-    if (!probe || rill_arena_on_reset(arena, clean_up, probe) < 0 ||
-        rill_exchange_set_header(x, "X-Target", rill_exchange_target(x)) < 0)
-        sim_fail("no memory");
+    if (!probe || rill_exchange_set_header(x, "X-Target", rill_exchange_target(x)) < 0 ||
+        rill_arena_on_reset(arena, clean_up, probe) < 0) {
+        rill_exchange_reply_status(x, 503);
+        return NULL;
+    }
     probe->n = number(x, "n");
     site.started++;
     return probe;
@@ -146,26 +153,34 @@ static struct probe *begin(struct rill_exchange *x)
 
 static void reply(struct rill_exchange *x, void *arg)
 {
-    size_t n = ((struct probe *)arg)->n;
-    char *bytes = content_of(n);
-    struct rill_buf *buf = sim_chance(2) ? rill_buf_copy(bytes, n) : NULL;
+    const struct probe *probe = arg;
+    if (probe->not_before_ns > rill_clock_ns())
+        sim_fail("a timer fires too early");
+    char *bytes = content_of(probe->n);
+    struct rill_buf *buf = sim_chance(2) ? rill_buf_copy(bytes, probe->n) : NULL;
     if (buf)
         rill_exchange_reply_buf(x, 200, "text/plain", buf);
     else
-        rill_exchange_reply(x, 200, "text/plain", bytes, n);
+        rill_exchange_reply(x, 200, "text/plain", bytes, probe->n);
     free(bytes);
 }
 
 static void at_once(struct rill_exchange *x, void *arg)
 {
+    struct probe *probe = begin(x);
     (void)arg;
-    reply(x, begin(x));
+    if (probe)
+        reply(x, probe);
 }
 
 static void later(struct rill_exchange *x, void *arg)
 {
+    struct probe *probe = begin(x);
     (void)arg;
-    rill_exchange_after(x, number(x, "ms"), reply, begin(x));
+    if (!probe)
+        return;
+    probe->not_before_ns = sim_turn_began_ns() + number(x, "ms") * 1000000;
+    rill_exchange_after(x, number(x, "ms"), reply, probe);
 }
 
 struct work {
@@ -195,9 +210,12 @@ static void work_destroy(void *arg)
 
 static void pool(struct rill_exchange *x, void *arg)
 {
-    struct work *work = calloc(1, sizeof *work);
+    const struct probe *probe = begin(x);
     (void)arg;
-    work->n = begin(x)->n;
+    if (!probe)
+        return;
+    struct work *work = calloc(1, sizeof *work);
+    work->n = probe->n;
     site.jobs++;
     rill_exchange_work(x,
                        &(struct rill_work){.run = work_run, .done = work_done, .destroy = work_destroy, .arg = work});
@@ -231,7 +249,7 @@ static void pump(struct rill_exchange *x, void *arg)
 static void stream(struct rill_exchange *x, void *arg)
 {
     struct probe *probe = begin(x);
-    if (rill_exchange_begin(x, 200, "text/plain", arg ? probe->n : RILL_LENGTH_UNKNOWN) == 0)
+    if (probe && rill_exchange_begin(x, 200, "text/plain", arg ? probe->n : RILL_LENGTH_UNKNOWN) == 0)
         pump(x, probe);
 }
 
@@ -246,8 +264,11 @@ static void on_echo(struct rill_exchange *x, void *arg, struct rill_slice piece,
 
 static void echo(struct rill_exchange *x, void *arg)
 {
+    struct probe *probe = begin(x);
     (void)arg;
-    rill_exchange_read_body(x, on_echo, begin(x));
+    if (!probe)
+        return;
+    rill_exchange_read_body(x, on_echo, probe);
     rill_exchange_begin(x, 200, NULL, rill_exchange_content_length(x));
 }
 
@@ -273,6 +294,8 @@ static void on_count(struct rill_exchange *x, void *arg, struct rill_slice piece
 static void count(struct rill_exchange *x, void *arg)
 {
     struct probe *probe = begin(x);
+    if (!probe)
+        return;
     probe->at = arg != NULL;
     rill_exchange_read_body(x, on_count, probe);
 }
@@ -321,8 +344,10 @@ static int echo_send(struct rill_conn *conn, const char *bytes, size_t length)
     switch (sim_below(3)) {
     case 0:
         return rill_conn_send(conn, bytes, length);
-    case 1:
-        return rill_conn_send_buf(conn, rill_buf_copy(bytes, length));
+    case 1: {
+        struct rill_buf *buf = rill_buf_copy(bytes, length);
+        return buf ? rill_conn_send_buf(conn, buf) : rill_conn_send(conn, bytes, length);
+    }
     default:
         while (length > 0) {
             size_t piece = 1 + sim_below(length < RILL_CONN_RESERVE_MAX ? length : RILL_CONN_RESERVE_MAX);
@@ -400,6 +425,114 @@ static void echo_close(struct rill_conn *conn, enum rill_close_reason reason)
 static const struct rill_conn_handler echo_handler = {
     .on_open = echo_open, .on_data = echo_data, .on_eof = echo_eof, .on_drain = echo_drain, .on_close = echo_close};
 
+/* --- the relay: to the echo --- */
+
+static struct rill_conn *front_of(struct rill_loop *loop, const void *arg)
+{
+    return rill_conn_find(loop, (struct rill_conn_id){(uintptr_t)arg});
+}
+
+static void relay_ended(const struct rill_relay_end *end, void *user)
+{
+    (void)user;
+    site.relays_ended++;
+    site.closed[end->reason]++;
+    sim_note("a relay ends", end->bytes[0], end->bytes[1]);
+}
+
+static void relay_connected(struct rill_conn *back, void *arg)
+{
+    static const struct rill_relay_config config = {
+        .copy_only = true, .idle_timeout_ms = SITE_RELAY_IDLE_MS, .on_end = relay_ended};
+    struct rill_conn *front = front_of(rill_conn_loop(back), arg);
+    site.connects_ended++;
+    int error = front ? rill_relay_start(front, back, &config, NULL) : -EPIPE;
+    if (error < 0) {
+        rill_conn_close(back, RILL_CLOSE_LOCAL);
+        if (front)
+            rill_conn_close(front, RILL_CLOSE_LOCAL);
+        return;
+    }
+    record_of(front, "the relay")->closed = true; /* its callbacks hear nothing more of it */
+    site.relays++;
+}
+
+static void relay_failed(int error, const char *why, void *arg)
+{
+    struct rill_conn *front = front_of(rill_loop_current(), arg);
+    (void)why;
+    site.connects_ended++;
+    sim_note("a connect fails", (uint64_t)-error, 0);
+    if (front)
+        rill_conn_close(front, RILL_CLOSE_LOCAL);
+}
+
+static void relay_open(struct rill_conn *conn)
+{
+    static const struct rill_conn_handler nothing = {0};
+    static const struct rill_conn_config back = {.handler = &nothing};
+    struct rill_addr echo;
+    note_open(conn);
+    rill_conn_pause(conn, RILL_PAUSE_USER);
+    if (rill_addr_parse("127.0.0.1:7", &echo, NULL) < 0)
+        sim_fail("the echo has no address");
+    const struct rill_connect_config config = {
+        .addrs = &echo,
+        .addr_count = 1,
+        .conn = &back,
+        .on_connected = relay_connected,
+        .on_failed = relay_failed,
+        .arg = (void *)(uintptr_t)rill_conn_id(conn).value, /* NOLINT(performance-no-int-to-ptr) */
+    };
+    if (rill_connect(rill_conn_loop(conn), &config, NULL) < 0)
+        rill_conn_close(conn, RILL_CLOSE_LOCAL);
+    else
+        site.connects++;
+}
+
+static void plain_close(struct rill_conn *conn, enum rill_close_reason reason)
+{
+    note_close(conn, reason);
+}
+
+static const struct rill_conn_handler relay_handler = {.on_open = relay_open, .on_close = plain_close};
+
+/* --- the channel --- */
+
+size_t site_message_length(unsigned number)
+{
+    return 9 + number * 37 % (SITE_MESSAGE_BYTES - 9);
+}
+
+void site_publish(void)
+{
+    char message[SITE_MESSAGE_BYTES + 1];
+    size_t length = site_message_length(site.published);
+    snprintf(message, sizeof message, "%08u", site.published);
+    for (size_t i = 8; i < length; i++)
+        message[i] = i + 1 < length ? site_byte(site.published, i) : '\n';
+    struct rill_buf *buf = rill_buf_copy(message, length);
+    if (buf && rill_channel_publish(site.channel, buf) == 0)
+        sim_note("published", site.published++, length);
+}
+
+static void channel_open(struct rill_conn *conn)
+{
+    note_open(conn);
+    if (rill_channel_join(site.channel, conn, &site.membership) < 0)
+        rill_conn_close(conn, RILL_CLOSE_LOCAL);
+}
+
+static void channel_data(struct rill_conn *conn, struct rill_input *input)
+{
+    record_of(conn, "on_data");
+    rill_input_consume(input, input->length);
+    site_publish();
+}
+
+static const struct rill_conn_handler channel_handler = {
+    .on_open = channel_open, .on_data = channel_data, .on_close = plain_close};
+
 /* --- the server --- */
 
 static void loop_stops(struct rill_loop *loop, void *arg)
@@ -424,7 +557,12 @@ void site_start(struct rill_http_server_config *config)
     if (!site.router || rill_router_add_all(site.router, routes) < 0)
         sim_fail("the routes are wrong");
     config->router = site.router;
+    site.channel = rill_channel_new(NULL);
+    if (!site.channel)
+        sim_fail("there is no channel");
     config->net.listens[1].handler = &echo_handler;
+    config->net.listens[2].handler = &relay_handler;
+    config->net.listens[3].handler = &channel_handler;
     if (rill_http_server_configure(&site.server, config) < 0)
         sim_fail("the configuration is wrong");
     struct rill_server_config *net = &site.server.config.net;
@@ -445,11 +583,16 @@ void site_run(void)
         sim_fail("the server ends with %s", strerror(-error));
     rill_server_free(site.server.net);
     rill_router_free(site.router);
+    rill_channel_unref(site.channel);
     for (unsigned i = 0; i < site.conn_count; i++)
         if (!site.conns[i].closed)
             sim_fail("on_close was never called");
     if (site.started != site.cleaned)
         sim_fail("%u exchanges began, %u ended", site.started, site.cleaned);
+    if (site.connects != site.connects_ended)
+        sim_fail("%u connects began, %u ended", site.connects, site.connects_ended);
+    if (site.relays != site.relays_ended)
+        sim_fail("%u relays began, %u ended", site.relays, site.relays_ended);
     if (site.jobs != site.jobs_gone)
         sim_fail("%u jobs were made, %u destroyed", site.jobs, site.jobs_gone);
     if (site.loops_stopped != loops)

@@ -1,12 +1,17 @@
 /* sim_site.h - what is served in the simulation: handlers of HTTP that answer in every way there is, an echo over the
- * bare connection, and, before both, a layer that sees to it that callbacks come as net/conn.h says. */
+ * bare connection, a relay that leads to it, a channel, and, before all, a layer that sees to it that callbacks come as
+ * net/conn.h says. */
 #ifndef RILL_TESTS_SUPPORT_SIM_SITE_H
 #define RILL_TESTS_SUPPORT_SIM_SITE_H
 
 #include "rill/http/session_internal.h"
+#include "rill/net/channel.h"
 #include "sim.h"
 
-enum { SITE_HTTP_PORT = 80, SITE_ECHO_PORT = 7, SITE_CONNS = 64, SITE_ECHO_IDLE_MS = 20000 };
+/* The ports, in the order of the config's listeners. */
+enum { SITE_HTTP_PORT = 80, SITE_ECHO_PORT = 7, SITE_RELAY_PORT = 8, SITE_CHANNEL_PORT = 9 };
+
+enum { SITE_CONNS = 128, SITE_ECHO_IDLE_MS = 20000, SITE_RELAY_IDLE_MS = 30000, SITE_MESSAGE_BYTES = 400 };
 
 struct site {
     struct rill_router *router;
@@ -14,6 +19,11 @@ struct site {
     unsigned started, cleaned; /* exchanges that got as far as a handler; those of them that ended */
     unsigned jobs, jobs_gone;
     unsigned loops_stopped;
+    unsigned connects, connects_ended; /* that a relay's front asked for */
+    unsigned relays, relays_ended;
+    struct rill_channel *channel;
+    struct rill_membership membership;
+    unsigned published; /* messages, numbered from 0 on */
     unsigned closed[RILL_CLOSE_REASONS];
     struct site_conn {
         uint64_t id;
@@ -31,11 +41,16 @@ extern struct site site;
  *  GET  /stream/:n     a stream, length unknown    POST /ignore/:n n bytes at once, the body is not read
  *  GET  /known/:n      a stream of known length
  *
- * Makes the server with CONFIG, whose `net.listens[1]` is the echo's. */
+ * Makes the server with CONFIG, whose `net.listens[1]` is the echo's, [2] the relay's, [3] the channel's. */
 void site_start(struct rill_http_server_config *config);
 
 /* Serves until stopped; frees all, and checks that nothing is left. */
 void site_run(void);
+
+/* Publishes the next message on the channel: its number in eight digits, and so many letters as site_message_length()
+ * says of it, a newline in the end. From any loop, and from elsewhere. */
+void site_publish(void);
+size_t site_message_length(unsigned number);
 
 /* The I-th byte of content of N bytes. */
 char site_byte(size_t n, size_t i);

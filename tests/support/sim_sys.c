@@ -12,6 +12,9 @@ struct sim sim;
 
 enum { START_NS = 1000000000, EPOCH_S = 1769860800 };
 
+/* Where the layers call from, in a function that stands in the system's place. */
+#define SITE __builtin_return_address(0)
+
 /* --- randomness, time --- */
 
 size_t sim_below(size_t bound)
@@ -57,6 +60,36 @@ ssize_t rill_sys_getrandom(void *into, size_t size, unsigned flags)
     return (ssize_t)size;
 }
 
+/* --- memory --- */
+
+static bool lacks_memory(const void *site)
+{
+    if (!faulty_rule_apply(FAULTY_MEMORY, site))
+        return false;
+    sim_note("memory is lacking", 0, 0);
+    return true;
+}
+
+void *rill_sys_malloc(size_t size)
+{
+    return lacks_memory(SITE) ? NULL : malloc(size);
+}
+
+void *rill_sys_calloc(size_t count, size_t size)
+{
+    return lacks_memory(SITE) ? NULL : calloc(count, size);
+}
+
+void *rill_sys_realloc(void *old, size_t size)
+{
+    return lacks_memory(SITE) ? NULL : realloc(old, size);
+}
+
+void *rill_sys_mmap(void *at, size_t length, int protection, int flags, int fd, off_t offset)
+{
+    return lacks_memory(SITE) ? MAP_FAILED : mmap(at, length, protection, flags, fd, offset);
+}
+
 /* --- descriptors --- */
 
 static int open_fd(enum sim_fd_kind kind)
@@ -87,6 +120,11 @@ struct sim_fd *sim_fd_of(int fd, enum sim_fd_kind kind, const char *call)
 static void close_socket(struct sim_socket *socket)
 {
     socket->fd = -1;
+    if (socket->connecting) { /* the other end hears of it, if there is one by then, as of a reset */
+        socket->connecting = false;
+        socket->peer->over = true;
+        return;
+    }
     if (socket->dead)
         return;
     if (socket->rx_length > 0 ||
@@ -189,6 +227,32 @@ int rill_sys_listen(int fd, int backlog)
     return 0;
 }
 
+int rill_sys_connect(int fd, const struct sockaddr *addr, socklen_t length)
+{
+    struct sim_fd *entry = sim_fd_of(fd, SIM_FD_FREE, "connect");
+    struct sim_socket *socket = entry->socket;
+    int error = EINPROGRESS;
+    (void)length;
+    if (entry->kind == SIM_FD_NEW) {
+        error = faulty_rule_apply(FAULTY_CONNECT, SITE);
+        error = error > 0 ? error : EINPROGRESS;
+        if (error == EINPROGRESS) {
+            entry->kind = SIM_FD_STREAM;
+            sim_net_connect(fd, ntohs(((const struct sockaddr_in *)(const void *)addr)->sin_port));
+        }
+    } else if (socket->connecting) {
+        error = EALREADY;
+    } else {
+        error = socket->connect_error ? socket->connect_error : EISCONN;
+        if (socket->connect_error)
+            socket->error = false;
+        socket->connect_error = 0;
+    }
+    errno = error;
+    sim_note("connect", (uint64_t)fd, (uint64_t)error);
+    return -1;
+}
+
 int rill_sys_getsockname(int fd, struct sockaddr *addr, socklen_t *length)
 {
     struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(sim_fd_of(fd, SIM_FD_FREE, "getsockname")->port)};
@@ -239,11 +303,15 @@ int rill_sys_accept4(int fd, struct sockaddr *addr, socklen_t *length, int flags
 
 /* --- streams --- */
 
-static bool interrupted(void)
+/* Whether a call of KIND fails, with errno set: it is interrupted, or as faulty_rule.h has it. What comes short here
+ * does so as sockets do, and what would have to wait has a reason. */
+static bool fails(enum faulty_call kind, const void *site)
 {
-    if (sim_below(256) >= sim.world.interrupts)
+    int error = sim_below(256) < sim.world.interrupts ? EINTR : faulty_rule_apply(kind, site);
+    if (error == 0 || error == FAULTY_SHORT || error == EAGAIN)
         return false;
-    errno = EINTR;
+    errno = error;
+    sim_note("a call fails", (uint64_t)kind, (uint64_t)error);
     return true;
 }
 
@@ -251,7 +319,7 @@ ssize_t rill_sys_recv(int fd, void *into, size_t size, int flags)
 {
     struct sim_socket *socket = sim_fd_of(fd, SIM_FD_STREAM, "recv")->socket;
     (void)flags;
-    if (interrupted())
+    if (fails(FAULTY_RECV, SITE))
         return -1;
     if (socket->rx_length > 0) {
         size_t count = size < socket->rx_length ? size : socket->rx_length;
@@ -274,13 +342,10 @@ ssize_t rill_sys_recv(int fd, void *into, size_t size, int flags)
     return -1;
 }
 
-ssize_t rill_sys_sendmsg(int fd, const struct msghdr *message, int flags)
+static ssize_t send_message(int fd, const struct msghdr *message)
 {
     struct sim_socket *socket = sim_fd_of(fd, SIM_FD_STREAM, "send")->socket;
     size_t taken = 0, offered = 0;
-    (void)flags;
-    if (interrupted())
-        return -1;
     if (socket->error || socket->dead || socket->tx_end) {
         errno = socket->error ? ECONNRESET : EPIPE;
         socket->error = false;
@@ -306,10 +371,17 @@ ssize_t rill_sys_sendmsg(int fd, const struct msghdr *message, int flags)
     return (ssize_t)taken;
 }
 
+ssize_t rill_sys_sendmsg(int fd, const struct msghdr *message, int flags)
+{
+    (void)flags;
+    return fails(FAULTY_SEND, SITE) ? -1 : send_message(fd, message);
+}
+
 ssize_t rill_sys_send(int fd, const void *bytes, size_t length, int flags)
 {
     struct iovec part = {(char *)(uintptr_t)bytes, length};
-    return rill_sys_sendmsg(fd, &(struct msghdr){.msg_iov = &part, .msg_iovlen = 1}, flags);
+    (void)flags;
+    return fails(FAULTY_SEND, SITE) ? -1 : send_message(fd, &(struct msghdr){.msg_iov = &part, .msg_iovlen = 1});
 }
 
 int rill_sys_shutdown(int fd, int how)
@@ -331,7 +403,8 @@ int rill_sys_getsockopt(int fd, int level, int name, void *value, socklen_t *len
     int result = 0;
     if (level == SOL_SOCKET && name == SO_ERROR && entry->kind == SIM_FD_STREAM && entry->socket->error) {
         entry->socket->error = false;
-        result = ECONNRESET;
+        result = entry->socket->connect_error ? entry->socket->connect_error : ECONNRESET;
+        entry->socket->connect_error = 0;
     }
     memcpy(value, &result, sizeof result);
     *length = sizeof result;
@@ -391,12 +464,22 @@ void sim_fail(const char *format, ...)
 
 /* --- a run --- */
 
+unsigned sim_faults(unsigned one_in)
+{
+    unsigned before = faulty_sys.one_in;
+    faulty_sys.one_in = one_in;
+    return before;
+}
+
 void sim_begin(uint64_t seed, const struct sim_world *world)
 {
     memset(&sim, 0, sizeof sim);
+    memset(&faulty_sys, 0, sizeof faulty_sys);
     sim.seed = seed;
     sim.random.state = seed * UINT64_C(0x2545f4914f6cdd1d) + 1;
     sim.world = *world;
+    faulty_sys.seed = seed;
+    memcpy(faulty_sys.counts, world->faults, sizeof faulty_sys.counts);
     sim.now_ns = START_NS;
     sim.hash = UINT64_C(0xcbf29ce484222325);
     trace_count = 0;
@@ -405,6 +488,7 @@ void sim_begin(uint64_t seed, const struct sim_world *world)
 
 uint64_t sim_end(void)
 {
+    sim_faults(0);
     rill_loop_free(sim.other);
     for (int i = 0; i < SIM_FD_MAX; i++)
         if (sim.fds[i].kind != SIM_FD_FREE)

@@ -13,10 +13,12 @@
 void sim_as_other(void (*fn)(void *arg), void *arg)
 {
     int error;
+    unsigned faults = sim_faults(0);
     if (!sim.other)
         sim.other = rill_loop_new(&(struct rill_loop_config){.name = "other", .index = RILL_LOOP_MAX - 1}, &error);
     if (!sim.other || rill_post(sim.other, fn, arg) < 0)
         sim_fail("there is no other thread");
+    sim_faults(faults);
     rill_loop_turn(sim.other, false);
 }
 

@@ -1,0 +1,105 @@
+/* faulty_files.c - see faulty_sys.h: files, and what is asked of the system as a favour. */
+#ifndef RILL_SYS_REPLACED
+#define RILL_SYS_REPLACED
+#endif
+#include "faulty_internal.h"
+#include "rill/core/sys.h"
+
+int rill_sys_open(const char *path, int flags, mode_t mode)
+{
+    return faulty_fails(FAULTY_FILE, SITE) ? -1 : open(path, flags, mode);
+}
+
+int rill_sys_openat2(int dir_fd, const char *path, const void *how, size_t how_size)
+{
+    return faulty_fails(FAULTY_FILE, SITE) ? -1 : (int)syscall(SYS_openat2, dir_fd, path, how, how_size);
+}
+
+int rill_sys_fstat(int fd, struct stat *into)
+{
+    return faulty_fails(FAULTY_FILE, SITE) ? -1 : fstat(fd, into);
+}
+
+int rill_sys_lstat(const char *path, struct stat *into)
+{
+    return faulty_fails(FAULTY_FILE, SITE) ? -1 : lstat(path, into);
+}
+
+int rill_sys_dup(int fd)
+{
+    return faulty_fails(FAULTY_FILE, SITE) ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
+}
+
+DIR *rill_sys_fdopendir(int fd)
+{
+    return faulty_fails(FAULTY_FILE, SITE) ? NULL : fdopendir(fd);
+}
+
+struct dirent *rill_sys_readdir(DIR *dir)
+{
+    return faulty_fails(FAULTY_FILE, SITE) ? NULL : readdir(dir);
+}
+
+ssize_t rill_sys_read(int fd, void *into, size_t size)
+{
+    ssize_t most = faulty_is_signal(fd) ? (ssize_t)size : faulty_moves(FAULTY_READ, SITE, fd, size);
+    return most < 0 ? -1 : read(fd, into, (size_t)most);
+}
+
+ssize_t rill_sys_pread(int fd, void *into, size_t size, off_t offset)
+{
+    ssize_t most = faulty_moves(FAULTY_READ, SITE, fd, size);
+    return most < 0 ? -1 : pread(fd, into, (size_t)most, offset);
+}
+
+ssize_t rill_sys_preadv2(int fd, const struct iovec *parts, int count, off_t offset, int flags)
+{
+    struct iovec less[FAULTY_PARTS];
+    ssize_t most = faulty_moves(FAULTY_READ, SITE, fd, faulty_length(parts, (size_t)count));
+    return most < 0 ? -1 : preadv2(fd, less, (int)faulty_cut(parts, (size_t)count, (size_t)most, less), offset, flags);
+}
+
+ssize_t rill_sys_write(int fd, const void *bytes, size_t length)
+{
+    ssize_t most = faulty_is_signal(fd) ? (ssize_t)length : faulty_moves(FAULTY_WRITE, SITE, fd, length);
+    return most < 0 ? -1 : write(fd, bytes, (size_t)most);
+}
+
+ssize_t rill_sys_writev(int fd, const struct iovec *parts, int count)
+{
+    struct iovec less[FAULTY_PARTS];
+    ssize_t most = faulty_moves(FAULTY_WRITE, SITE, fd, faulty_length(parts, (size_t)count));
+    return most < 0 ? -1 : writev(fd, less, (int)faulty_cut(parts, (size_t)count, (size_t)most, less));
+}
+
+/* --- favours --- */
+
+int rill_sys_cachestat(int fd, struct rill_sys_cachestat_range *range, struct rill_sys_cachestat *into, unsigned flags)
+{
+    return faulty_fails(FAULTY_ADVICE, SITE) ? -1 : (int)syscall(RILL_SYS_CACHESTAT_NUMBER, fd, range, into, flags);
+}
+
+int rill_sys_fadvise(int fd, off_t offset, off_t length, int advice)
+{
+    return faulty_fails(FAULTY_ADVICE, SITE) ? errno : posix_fadvise(fd, offset, length, advice);
+}
+
+int rill_sys_madvise(void *at, size_t length, int advice)
+{
+    return faulty_fails(FAULTY_ADVICE, SITE) ? -1 : madvise(at, length, advice);
+}
+
+int rill_sys_set_pipe_bytes(int fd, int bytes)
+{
+    return faulty_fails(FAULTY_ADVICE, SITE) ? -1 : fcntl(fd, F_SETPIPE_SZ, bytes);
+}
+
+int rill_sys_sched_setscheduler(pid_t thread, int policy, const struct sched_param *parameters)
+{
+    return faulty_fails(FAULTY_ADVICE, SITE) ? -1 : sched_setscheduler(thread, policy, parameters);
+}
+
+int rill_sys_setrlimit_nofile(const struct rlimit *limit)
+{
+    return faulty_fails(FAULTY_ADVICE, SITE) ? -1 : setrlimit(RLIMIT_NOFILE, limit);
+}
