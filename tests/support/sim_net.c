@@ -159,7 +159,7 @@ void sim_net_connect(int fd, uint16_t port)
         halves[i] = (struct sim_peer){.port = port,
                                       .link = &halves[1 - i],
                                       .stops_reading = SIZE_MAX,
-                                      .piece_max = (size_t)1 << sim_below(14),
+                                      .piece_max = (size_t)256 << sim_below(8),
                                       .socket_bytes = (size_t)256 << sim_below(6)};
         sim_add_peer(&halves[i]);
     }
