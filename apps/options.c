@@ -64,6 +64,11 @@ static int parse_proxy_from(void *target, const char *text, const char **wanted)
     return error;
 }
 
+static int parse_rate(void *target, const char *text, const char **wanted)
+{
+    return rill_rate_parse(text, target, wanted);
+}
+
 static int parse_admin(void *target, const char *text, const char **wanted)
 {
     char *address = target;
@@ -100,6 +105,10 @@ static const struct rill_option http_options[] = {
      AT(http.header_timeout_ms), .min = 1},
     {"--body-timeout", "TIME", "stretch in which a body must bring 500 bytes a second (30s)", RILL_OPTION_DURATION,
      AT(http.body_timeout_ms), .min = 1},
+    {"--max-requests", "N", "in flight at a time; more get 503 and Retry-After (no limit)", RILL_OPTION_COUNT,
+     AT(http.max_requests), .min = 1, .max = 1 << 20},
+    {"--request-rate", "RATE", "requests a second of one client address, RATE or RATE:BURST; more get 429 (no limit)",
+     RILL_OPTION_CUSTOM, AT(http.max_requests_per_address), .parse = parse_rate},
     {"--max-header-bytes", "SIZE", "of a request's head; beyond: 431 (32k)", RILL_OPTION_SIZE_32,
      AT(http.limits.max_header_bytes), .min = 256, .max = 1 << 20},
     {"--max-body-bytes", "SIZE", "of a request's body; beyond: 413 (1m)", RILL_OPTION_SIZE,
@@ -134,8 +143,10 @@ static const struct rill_option server_options[] = {
      AT(server.drain_timeout_ms), .min = 1},
     {"--stall-threshold", "TIME", "a turn of a reactor that takes longer is logged, with a backtrace; 0s: none is (1s)",
      RILL_OPTION_DURATION, AT(server.stall_threshold_ms), .max = 3600000},
-    {"--max-connections", "N", "accepting pauses at so many (the limit of open files)", RILL_OPTION_COUNT,
-     AT(server.max_connections), .min = 1, .max = 1 << 20},
+    {"--max-connections", "N", "near so many idle ones are closed; then accepting pauses (the limit of open files)",
+     RILL_OPTION_COUNT, AT(server.max_connections), .min = 1, .max = 1 << 20},
+    {"--max-buffered-bytes", "SIZE", "of input and output that wait, in all; see docs/reliability.md (no limit)",
+     RILL_OPTION_SIZE, AT(server.max_buffered_bytes), .min = 1 << 20},
     {"--admin", "ADDR", "show metrics, health and a page with them there: [HOST:]PORT; HOST 127.0.0.1 (off)",
      RILL_OPTION_CUSTOM, AT(admin), .parse = parse_admin},
     {"--trace", "FILE", "where the way of one request in --trace-sample is written, for a trace viewer (none is)",
@@ -146,6 +157,9 @@ static const struct rill_option server_options[] = {
      RILL_OPTION_CUSTOM, AT(proxy_from), .parse = parse_proxy_from},
     {"--max-per-address", "N", "connections from one client address; more are refused (no limit)", RILL_OPTION_COUNT,
      AT(server.max_connections_per_address), .min = 1, .max = 1 << 20},
+    {"--accept-rate", "RATE",
+     "connections a second of one client address, RATE or RATE:BURST; more are refused (no limit)", RILL_OPTION_CUSTOM,
+     AT(server.max_accepts_per_address), .parse = parse_rate},
 };
 
 static const struct rill_option common_options[] = {

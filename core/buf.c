@@ -160,6 +160,11 @@ size_t rill_buf_room(const struct rill_buf *buf)
     return buf->own.capacity - (size_t)(buf->bytes - buf->data) - buf->length;
 }
 
+size_t rill_buf_capacity(const struct rill_buf *buf)
+{
+    return buf && buf->kind == BUF_OWN ? buf->own.capacity : 0;
+}
+
 struct rill_buf *rill_buf_slice(struct rill_buf *buf, size_t offset, size_t length)
 {
     if (offset > buf->length || length > buf->length - offset)

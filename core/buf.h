@@ -66,6 +66,9 @@ size_t rill_buf_room(const struct rill_buf *buf);
  * wrapped buf. Thread: the holder's. */
 bool rill_buf_shared(const struct rill_buf *buf);
 
+/* Bytes of memory that BUF has for its contents; 0 when they lie in memory of others. NULL: 0. */
+size_t rill_buf_capacity(const struct rill_buf *buf);
+
 /* A new buf for LENGTH bytes of BUF from OFFSET on; they are shared, not copied, and OFFSET + LENGTH must be within
  * BUF. The caller holds the slice, and keeps its reference to BUF. NULL when memory is short.
  * Thread: any that holds a reference to BUF. */

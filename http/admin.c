@@ -28,6 +28,7 @@ const char *const rill_admin_close_reasons[RILL_CLOSE_REASONS] = {
     [RILL_CLOSE_NO_MEMORY] = "no_memory",
     [RILL_CLOSE_INPUT_LIMIT] = "input_limit",
     [RILL_CLOSE_OUTPUT_LIMIT] = "output_limit",
+    [RILL_CLOSE_OVERLOAD] = "overload",
 };
 
 const char *const rill_admin_status_classes[6] = {"none", "1xx", "2xx", "3xx", "4xx", "5xx"};
@@ -103,6 +104,7 @@ static void look(const struct rill_admin *admin, struct rill_admin_view *view)
     if (pool)
         rill_workers_stats(pool, &view->pool);
     view->refused = rill_server_refused(admin->server);
+    rill_server_overload_stats(admin->server, &view->overload);
     view->resident_bytes = rill_admin_resident_bytes();
     view->descriptors = rill_admin_descriptors();
     look_at_loops(admin, view);

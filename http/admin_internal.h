@@ -20,7 +20,8 @@ struct rill_admin_view {
     const char *name, *version, *state; /* state: "starting", "running", "draining" or "stopped" */
     bool has_pool;
     struct rill_workers_stats pool;
-    uint64_t refused;                                /* connections, by the server */
+    uint64_t refused; /* connections, by the server */
+    struct rill_overload_stats overload;
     uint64_t resident_bytes, descriptors;            /* of the process; 0: cannot be told */
     unsigned loop_count;                             /* none before the server runs */
     struct rill_admin_loop loops[RILL_LOOP_MAX + 1]; /* those that serve; then the one that only accepts, if any */

@@ -161,6 +161,23 @@ static void print_busy(struct rill_admin_text *text, const struct rill_admin_vie
                          (double)rill_stat_read(&view->loops[i].loop->busy_ns) * 1e-9);
 }
 
+static void print_overload(struct rill_admin_text *text, const struct rill_admin_view *view)
+{
+    number(text, "rill_overload", "gauge", "1 while the server makes room or refuses work, else 0.", view->overload.on);
+    number(text, "rill_overloads_total", "counter", "Times that an overload began.", view->overload.begun);
+    number(text, "rill_accept_pauses_total", "counter", "Times that accepting paused for want of room.",
+           view->overload.pauses);
+}
+
+static void print_buffered(struct rill_admin_text *text, const struct rill_admin_view *view)
+{
+    head(text, "rill_buffered_bytes", "gauge", "Bytes of memory for input and output that wait.");
+    for (unsigned i = 0; i < view->loop_count; i++)
+        if (view->loops[i].net)
+            rill_admin_print(text, "rill_buffered_bytes{loop=\"%s\"} %llu\n", view->loops[i].name,
+                             (unsigned long long)rill_net_stats_buffered(view->loops[i].net));
+}
+
 static void print_closed(struct rill_admin_text *text, const struct rill_admin_view *view)
 {
     head(text, "rill_connections_closed_total", "counter", "Connections that have ended, by reason.");
@@ -184,6 +201,17 @@ static void print_http(struct rill_admin_text *text, const struct rill_admin_vie
             rill_admin_print(text, "rill_http_requests_total{loop=\"%s\",status=\"%s\"} %llu\n", view->loops[i].name,
                              rill_admin_status_classes[k],
                              (unsigned long long)rill_http_stats_ended(view->loops[i].http, k));
+    head(text, "rill_http_requests_refused_total", "counter", "Requests that were answered with 503 for overload.");
+    for (unsigned i = 0; i < view->loop_count; i++)
+        if (view->loops[i].http)
+            rill_admin_print(text, "rill_http_requests_refused_total{loop=\"%s\"} %llu\n", view->loops[i].name,
+                             (unsigned long long)rill_stat_read(&view->loops[i].http->refused));
+    head(text, "rill_http_requests_limited_total", "counter",
+         "Requests that were answered with 429, for the limit by address.");
+    for (unsigned i = 0; i < view->loop_count; i++)
+        if (view->loops[i].http)
+            rill_admin_print(text, "rill_http_requests_limited_total{loop=\"%s\"} %llu\n", view->loops[i].name,
+                             (unsigned long long)rill_stat_read(&view->loops[i].http->limited));
     head(text, "rill_http_requests_in_flight", "gauge", "Requests that have begun and not ended.");
     for (unsigned i = 0; i < view->loop_count; i++)
         if (view->loops[i].http)
@@ -215,9 +243,11 @@ void rill_admin_metrics(struct rill_admin_text *text, const struct rill_admin_vi
     number(text, "rill_draining", "gauge", "1 when the server is stopping, else 0.",
            strcmp(view->state, "draining") == 0);
     number(text, "rill_connections_refused_total", "counter",
-           "Connections closed unheard, for the limit by address or the list of proxies.", view->refused);
+           "Connections closed unheard, for a limit by address or the list of proxies.", view->refused);
+    print_overload(text, view);
     if (view->loop_count > 0) {
         print_counters(text, view);
+        print_buffered(text, view);
         print_closed(text, view);
         print_busy(text, view);
         if (speaks_http(view))

@@ -24,9 +24,11 @@ static void print_net(struct rill_admin_text *text, const struct rill_net_stats 
     for (unsigned i = 0; i < RILL_CLOSE_REASONS; i++)
         rill_admin_print(text, "%s\"%s\":%llu", i > 0 ? "," : "", rill_admin_close_reasons[i],
                          (number_t)rill_stat_read(&net->closed[i]));
-    rill_admin_print(text, "}},\"bytes\":{\"in\":%llu,\"out\":%llu,\"waiting\":%llu},\"leased_segments\":%llu",
-                     (number_t)rill_stat_read(&net->bytes_in), (number_t)rill_stat_read(&net->bytes_out),
-                     (number_t)rill_stat_read(&net->waiting_bytes), (number_t)rill_stat_read(&net->leased_segments));
+    rill_admin_print(
+        text, "}},\"bytes\":{\"in\":%llu,\"out\":%llu,\"waiting\":%llu,\"buffered\":%llu},\"leased_segments\":%llu",
+        (number_t)rill_stat_read(&net->bytes_in), (number_t)rill_stat_read(&net->bytes_out),
+        (number_t)rill_stat_read(&net->waiting_bytes), (number_t)rill_net_stats_buffered(net),
+        (number_t)rill_stat_read(&net->leased_segments));
 }
 
 static void print_http(struct rill_admin_text *text, const struct rill_http_stats *http)
@@ -35,7 +37,8 @@ static void print_http(struct rill_admin_text *text, const struct rill_http_stat
     for (unsigned i = 0; i < RILL_HTTP_STATUSES / 100; i++)
         rill_admin_print(text, "%s\"%s\":%llu", i > 0 ? "," : "", rill_admin_status_classes[i],
                          (number_t)rill_http_stats_ended(http, i));
-    rill_admin_print(text, "},");
+    rill_admin_print(text, "},\"refused\":%llu,\"limited\":%llu,", (number_t)rill_stat_read(&http->refused),
+                     (number_t)rill_stat_read(&http->limited));
     print_histogram(text, "took_us", &http->took_us);
     rill_admin_print(text, "}");
 }
@@ -98,9 +101,10 @@ void rill_admin_status(struct rill_admin_text *text, const struct rill_admin_vie
     print_string(text, "state", view->state);
     rill_admin_print(text,
                      "\"time_ns\":%llu,\"process\":{\"resident_bytes\":%llu,\"descriptors\":%llu},"
-                     "\"refused_connections\":%llu,\"loops\":[",
+                     "\"refused_connections\":%llu,\"overload\":{\"on\":%s,\"begun\":%llu,\"pauses\":%llu},\"loops\":[",
                      (number_t)rill_clock_ns(), (number_t)view->resident_bytes, (number_t)view->descriptors,
-                     (number_t)view->refused);
+                     (number_t)view->refused, view->overload.on ? "true" : "false", (number_t)view->overload.begun,
+                     (number_t)view->overload.pauses);
     for (unsigned i = 0; i < view->loop_count; i++) {
         if (i > 0)
             rill_admin_print(text, ",");

@@ -40,6 +40,7 @@ int rill_http_loop_start(struct rill_loop *loop, void *arg)
     http->server = server;
     http->loop = loop;
     http->trace = rill_loop_trace(loop);
+    http->refusing = rill_server_refusing(server->net);
     http->dead_task.run = rill_session_free_dead;
     http->end_task.run = end_task_run;
     http->date_second = http->log_second = INT64_MIN;

@@ -18,6 +18,8 @@ struct rill_http_server;
 struct rill_http_stats {
     uint64_t begun;                     /* ever */
     uint64_t ended[RILL_HTTP_STATUSES]; /* ever; by the response's status; 0: it got none */
+    uint64_t refused;                   /* ever; of these, for overload */
+    uint64_t limited;                   /* ever; of these, for the limit by address */
 
     /* Of those that were answered: how long they took. One that began and ended in one turn of the loop counts as long
      * as the turn, so that it costs no reading of the clock. */

@@ -80,6 +80,8 @@ void rill_exchange_release(struct rill_exchange *x)
     struct rill_session *session = x->session;
     struct rill_http_loop *http = session->http;
     count(http, x);
+    if (RILL_UNLIKELY(x->detached) && http->server->config.max_requests > 0)
+        __atomic_fetch_sub(&http->server->in_flight, 1, __ATOMIC_RELAXED);
     rill_exchange_write_log(x);
     rill_exchange_disarm(x);
     rill_trace_release(http->trace, session->conn);
@@ -133,5 +135,8 @@ bool rill_exchange_detach(struct rill_exchange *x)
     }
     x->base = copy;
     x->detached = true;
+    struct rill_http_server *server = rill_exchange_http(x)->server;
+    if (server->config.max_requests > 0)
+        __atomic_fetch_add(&server->in_flight, 1, __ATOMIC_RELAXED);
     return true;
 }

@@ -22,6 +22,13 @@ struct rill_http_server *rill_http_server_new(const struct rill_http_server_conf
 {
     struct rill_http_server *server = rill_sys_calloc(1, sizeof *server);
     *error = server ? rill_http_server_configure(server, config) : -ENOMEM;
+    if (*error == 0 && config->max_requests_per_address.per_second > 0) {
+        server->request_rates = rill_address_rates_new(&config->max_requests_per_address, "requests");
+        if (!server->request_rates) {
+            rill_log_error("no memory to count requests by address");
+            *error = -ENOMEM;
+        }
+    }
     if (*error == 0 && config->access_log) {
         struct rill_line_writer_config log = {.path = config->access_log};
         server->log = rill_line_writer_start(&log, error);
@@ -62,6 +69,7 @@ void rill_http_server_free(struct rill_http_server *server)
         return;
     rill_server_free(server->net);
     rill_line_writer_stop(server->log);
+    rill_address_rates_free(server->request_rates);
     rill_sys_free(server);
 }
 

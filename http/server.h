@@ -26,6 +26,10 @@ struct rill_http_server_config {
     uint64_t body_timeout_ms;           /* in each such stretch min_body_rate must be kept; 0: 30 s */
     uint32_t min_body_bytes_per_second; /* 0: 500 */
     uint64_t idle_timeout_ms;           /* between requests; 0: 60 s */
+    /* In flight at a time, of all loops: whose handlers have returned without having answered, downloads included. More
+     * get 503 and Retry-After, as do all while the net server refuses new work (max_buffered_bytes). 0: no limit */
+    unsigned max_requests;
+    struct rill_rate max_requests_per_address; /* requests; more get 429 and Retry-After (RFC 6585) */
     const char *access_log;    /* a path, "-" for standard output, NULL for none; combined format and duration */
     const char *server_header; /* the Server field; NULL: "rill"; "": none */
     /* Called on SIGHUP after the logs were reopened, on the main loop. */

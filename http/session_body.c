@@ -76,14 +76,19 @@ bool rill_session_take_body(struct rill_session *session, struct rill_input *inp
     return true;
 }
 
+bool rill_session_body_has_come(const struct rill_session *session, uint64_t elapsed_ms)
+{
+    const struct rill_exchange *x = session->x;
+    uint64_t came = x->parser.body_length - x->body_mark;
+    return came >= rill_session_config(session)->min_body_bytes_per_second * elapsed_ms / 1000;
+}
+
 bool rill_session_body_keeps_its_rate(struct rill_session *session)
 {
-    const struct rill_http_server_config *config = rill_session_config(session);
-    struct rill_exchange *x = session->x;
-    uint64_t came = x->parser.body_length - x->body_mark;
-    if (came < config->min_body_bytes_per_second * config->body_timeout_ms / 1000)
+    uint64_t stretch_ms = rill_session_config(session)->body_timeout_ms;
+    if (!rill_session_body_has_come(session, stretch_ms))
         return false;
-    x->body_mark = x->parser.body_length;
-    rill_conn_set_deadline(session->conn, config->body_timeout_ms);
+    session->x->body_mark = session->x->parser.body_length;
+    rill_conn_set_deadline(session->conn, stretch_ms);
     return true;
 }

@@ -152,6 +152,35 @@ static void on_stop(struct rill_conn *conn)
         rill_session_follow(session);
 }
 
+static uint64_t since(uint64_t limit_ms, uint64_t left_ms)
+{
+    return limit_ms > left_ms ? limit_ms - left_ms : 0;
+}
+
+static enum rill_awaits awaits(const struct rill_conn *conn, uint64_t *waited_ms)
+{
+    const struct rill_session *session = rill_conn_user(conn);
+    const struct rill_http_server_config *config = rill_session_config(session);
+    uint64_t left_ms = rill_conn_time_left_ms(conn);
+    switch ((enum rill_session_state)session->state) {
+    case RILL_SESSION_IDLE:
+        *waited_ms = since(session->serial == 0 ? config->header_timeout_ms : config->idle_timeout_ms, left_ms);
+        return RILL_AWAITS_REQUEST;
+    case RILL_SESSION_HEAD:
+        *waited_ms = since(config->header_timeout_ms, left_ms);
+        return RILL_AWAITS_PEER;
+    case RILL_SESSION_BUSY:
+    case RILL_SESSION_DISCARD:
+        *waited_ms = since(config->body_timeout_ms, left_ms);
+        return session->deadline_set && !rill_session_body_has_come(session, *waited_ms) ? RILL_AWAITS_PEER
+                                                                                         : RILL_AWAITS_PROGRAM;
+    case RILL_SESSION_CLOSING:
+    case RILL_SESSION_STATES:
+        break;
+    }
+    return RILL_AWAITS_PROGRAM;
+}
+
 static void on_close(struct rill_conn *conn, enum rill_close_reason reason)
 {
     struct rill_session *session = rill_conn_user(conn);
@@ -176,5 +205,6 @@ const struct rill_conn_handler rill_session_handler = {
     .on_drain = on_drain,
     .on_timeout = on_timeout,
     .on_stop = on_stop,
+    .awaits = awaits,
     .on_close = on_close,
 };

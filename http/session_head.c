@@ -62,6 +62,8 @@ static void dispatch(struct rill_exchange *x)
         rill_session_refuse(x, 501);
         return;
     }
+    if (RILL_UNLIKELY(rill_session_turns_away(x)))
+        return;
     bool asterisk = parser->target_form == RILL_TARGET_ASTERISK;
     int error = 0;
     if (asterisk)

@@ -105,6 +105,8 @@ struct rill_http_server {
     struct rill_http_server_config config;
     struct rill_server *net;
     struct rill_line_writer *log;
+    struct rill_address_rates *request_rates;    /* NULL: no limit */
+    uint64_t in_flight;                          /* requests, when there is a limit on them; atomic: any loop */
     struct rill_http_loop *loops[RILL_LOOP_MAX]; /* by rill_loop_index(); each set once, by its loop; atomic */
     char common_prefix[96];                      /* the Server field with its CRLF */
     size_t common_prefix_length;
@@ -116,6 +118,7 @@ struct rill_http_loop {
     struct rill_loop *loop;
     struct rill_trace_lane *trace; /* the loop's; NULL: none */
     struct rill_slab sessions;
+    const bool *refusing; /* the net server's: it is overloaded; atomic */
     struct rill_exchange *free_exchanges;
     unsigned free_exchange_count;
     struct rill_exchange *dead_exchanges; /* their connections died; freed, sessions and all, when the turn ends */
@@ -200,7 +203,8 @@ void rill_exchange_drop(struct rill_exchange *x);
 void rill_exchange_write_log(struct rill_exchange *x);
 void rill_exchange_disarm(struct rill_exchange *x);
 
-/* The head lies in memory that is about to be used for something else: keeps a copy. False when memory is lacking. */
+/* X goes on after its handler's callback: counts it as in flight, and keeps a copy of the head, which lies in memory
+ * that is about to be used for something else. False when memory is lacking. */
 bool rill_exchange_detach(struct rill_exchange *x);
 
 /* Frees the exchanges that HTTP keeps for reuse. */

@@ -49,6 +49,12 @@ void rill_session_bury(struct rill_session *session);
 /* Takes the next head off INPUT. False when there is nothing more to do with it now. */
 bool rill_session_take_head(struct rill_session *session, struct rill_input *input);
 
+/* overload.c */
+
+/* Answers X when it is not to be handled now, for lack of room or because its sender asks too often; the caller
+ * concludes. False: it is to be handled. */
+bool rill_session_turns_away(struct rill_exchange *x);
+
 /* session_body.c */
 
 /* Gives the handler, or nobody, what INPUT holds of the body. False when there is nothing more to do with it now. */
@@ -59,6 +65,9 @@ void rill_session_tell_body(struct rill_exchange *x, struct rill_slice bytes, bo
 
 /* Whether the handler wants to be told more of the body now. A full response holds the sender back, too. */
 bool rill_session_wants_body(const struct rill_exchange *x);
+
+/* Whether as much of the body has come in the present stretch as has to come in ELAPSED_MS. */
+bool rill_session_body_has_come(const struct rill_session *session, uint64_t elapsed_ms);
 
 /* The time for a stretch of the body is over: false when it came too slowly, and the handler did not hold it back;
  * otherwise the next stretch begins. */

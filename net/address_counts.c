@@ -6,7 +6,7 @@
 #include "rill/core/log.h"
 #include "rill/core/sys.h"
 #include "rill/net/address_counts_internal.h"
-#include <endian.h>
+#include "rill/net/address_key_internal.h"
 
 enum {
     SHARDS = 16, /* a power of two */
@@ -14,11 +14,9 @@ enum {
     MOST_CHAINS = 1 << 18, /* four connections a chain when there are as many as a process can have */
 };
 
-#define COMPLAINT_NS UINT64_C(1000000000) /* from one to the next, or who is refused could fill the disk */
-
 struct entry {
     struct entry *next;
-    uint64_t high, low; /* the address */
+    struct rill_address_key key;
     unsigned count;
     bool complained;
 };
@@ -31,7 +29,7 @@ struct shard {
 
 struct rill_address_counts {
     unsigned limit;
-    uint64_t key[2];
+    struct rill_address_hash hash;
     struct entry **chains;
     size_t chain_count;     /* a power of two, and a multiple of SHARDS */
     uint64_t complained_ns; /* when, last; atomic */
@@ -52,8 +50,7 @@ struct rill_address_counts *rill_address_counts_new(unsigned limit, unsigned mos
         rill_sys_free(counts);
         return NULL;
     }
-    if (rill_sys_getrandom(counts->key, sizeof counts->key, 0) != (ssize_t)sizeof counts->key)
-        counts->key[0] = rill_sys_monotonic_ns(); /* before the kernel has gathered randomness: as good as there is */
+    rill_address_hash_init(&counts->hash);
     for (unsigned i = 0; i < SHARDS; i++)
         pthread_mutex_init(&counts->shards[i].lock, NULL);
     return counts;
@@ -75,43 +72,16 @@ void rill_address_counts_free(struct rill_address_counts *counts)
     rill_sys_free(counts);
 }
 
-/* What tells PEER apart: an IPv4 address, or the network half of an IPv6 one. */
-static void identity(const struct rill_ip *peer, uint64_t *high, uint64_t *low)
+/* The shard of KEY, locked, and where its entry is linked, or would be. */
+static struct entry **find(struct rill_address_counts *counts, struct rill_address_key key, struct shard **shard)
 {
-    memcpy(high, peer->bytes, sizeof *high);
-    if (peer->version == 4)
-        *high &= htobe64(0xffffffff00000000);
-    *low = peer->version;
-}
-
-static uint64_t mix(uint64_t a, uint64_t b)
-{
-    __extension__ unsigned __int128 product = (unsigned __int128)a * b;
-    return (uint64_t)product ^ (uint64_t)(product >> 64);
-}
-
-/* The shard of an address, locked, and where its entry is linked, or would be. */
-static struct entry **find(struct rill_address_counts *counts, const struct rill_ip *peer, struct shard **shard,
-                           uint64_t *high, uint64_t *low)
-{
-    identity(peer, high, low);
-    uint64_t hash = mix(*high ^ counts->key[0], *low ^ counts->key[1] ^ 0x9e3779b97f4a7c15);
-    hash = mix(hash, 0xd6e8feb86659fd93);
+    uint64_t hash = rill_address_hash(&counts->hash, key);
     *shard = &counts->shards[hash % SHARDS];
     pthread_mutex_lock(&(*shard)->lock);
     struct entry **link = &counts->chains[hash % counts->chain_count];
-    while (*link && ((*link)->high != *high || (*link)->low != *low))
+    while (*link && !rill_address_key_equal((*link)->key, key))
         link = &(*link)->next;
     return link;
-}
-
-/* Whether it is time for another complaint. */
-static bool may_complain(struct rill_address_counts *counts)
-{
-    uint64_t now_ns = rill_sys_monotonic_ns(), last_ns = __atomic_load_n(&counts->complained_ns, __ATOMIC_RELAXED);
-    return (last_ns == 0 || now_ns - last_ns >= COMPLAINT_NS) &&
-           __atomic_compare_exchange_n(&counts->complained_ns, &last_ns, now_ns, false, __ATOMIC_RELAXED,
-                                       __ATOMIC_RELAXED);
 }
 
 bool rill_address_counts_take(struct rill_address_counts *counts, const struct rill_ip *peer)
@@ -119,14 +89,13 @@ bool rill_address_counts_take(struct rill_address_counts *counts, const struct r
     if (peer->version == 0)
         return true;
     struct shard *shard;
-    uint64_t high, low;
     bool complain = false, taken = false;
-    struct entry **link = find(counts, peer, &shard, &high, &low);
+    struct rill_address_key key = rill_address_key(peer);
+    struct entry **link = find(counts, key, &shard);
     if (!*link) {
         *link = rill_sys_calloc(1, sizeof **link);
         if (*link) {
-            (*link)->high = high;
-            (*link)->low = low;
+            (*link)->key = key;
             shard->entries++;
         }
     }
@@ -135,7 +104,7 @@ bool rill_address_counts_take(struct rill_address_counts *counts, const struct r
         entry->count++;
         taken = true;
     } else if (entry && !entry->complained) {
-        complain = entry->complained = may_complain(counts);
+        complain = entry->complained = rill_address_may_complain(&counts->complained_ns, rill_sys_monotonic_ns());
     }
     pthread_mutex_unlock(&shard->lock);
     if (complain) {
@@ -151,8 +120,7 @@ void rill_address_counts_release(struct rill_address_counts *counts, const struc
     if (RILL_LIKELY(!counts) || peer->version == 0)
         return;
     struct shard *shard;
-    uint64_t high, low;
-    struct entry **link = find(counts, peer, &shard, &high, &low);
+    struct entry **link = find(counts, rill_address_key(peer), &shard);
     struct entry *entry = *link;
     if (!entry || entry->count == 0) {
         rill_log_error("internal error: an address had fewer connections than it closes");

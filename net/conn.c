@@ -3,10 +3,7 @@
 #include "rill/core/sys.h"
 #include "rill/net/conn_internal.h"
 
-enum {
-    LINGER_MS = 5000,
-    EARLY_PROBE_EVERY = 32,
-};
+enum { EARLY_PROBE_EVERY = 32 };
 
 static void set_state(struct rill_conn *conn, enum rill_conn_state state)
 {
@@ -26,7 +23,8 @@ void rill_conn_free_closed(struct rill_task *task)
     struct rill_list *link;
     while ((link = rill_list_pop_front(&net->closed))) {
         struct rill_conn *conn = rill_container_of(link, struct rill_conn, link);
-        rill_buf_unref(conn->held);
+        if (conn->held)
+            rill_conn_forget_held(conn);
         net->server_conns -= conn->served;
         rill_slab_free(&net->conns, conn->slot);
     }
@@ -75,7 +73,7 @@ void rill_conn_finished(struct rill_conn *conn)
         return;
     }
     set_state(conn, RILL_CONN_LINGERING);
-    rill_conn_set_time(conn, LINGER_MS);
+    rill_conn_set_time(conn, RILL_LINGER_MS);
 }
 
 void rill_conn_finish_as(struct rill_conn *conn, bool linger, enum rill_close_reason reason)

@@ -60,6 +60,7 @@ enum rill_close_reason {
     RILL_CLOSE_NO_MEMORY,     /* memory was lacking, here or in the kernel */
     RILL_CLOSE_INPUT_LIMIT,   /* the handler left more unconsumed than max_input_bytes */
     RILL_CLOSE_OUTPUT_LIMIT,  /* more than max_output_bytes would have waited for the peer to take it */
+    RILL_CLOSE_OVERLOAD,      /* to make room for others: see max_buffered_bytes in net/server.h */
     RILL_CLOSE_REASONS,
 };
 
@@ -83,6 +84,13 @@ enum rill_output_limit {
                         * read (RILL_PAUSE_OUTPUT): for who answers what comes in, so that the peer is held back */
 };
 
+/* What a connection waits for, which says what is lost when it is closed to make room for others. */
+enum rill_awaits {
+    RILL_AWAITS_PROGRAM, /* the program works for it, or the peer sends as fast as it should: it is never closed so */
+    RILL_AWAITS_PEER,    /* the peer, with a request that has begun or a response that it does not take */
+    RILL_AWAITS_REQUEST, /* the peer, with nothing outstanding: it is idle */
+};
+
 /* The callbacks of one protocol; constant, shared by all its connections. Any may be NULL. */
 struct rill_conn_handler {
     /* A connection was adopted. Returns nothing: close it to refuse it. */
@@ -98,6 +106,9 @@ struct rill_conn_handler {
     void (*on_timeout)(struct rill_conn *conn);
     /* The server drains: end the connection soon. NULL: close once all output has left. */
     void (*on_stop)(struct rill_conn *conn);
+    /* What the connection waits for, and since when: asked when the server needs room. Changes nothing. NULL: it is
+     * never closed for that. */
+    enum rill_awaits (*awaits)(const struct rill_conn *conn, uint64_t *waited_ms);
     /* It is over. */
     void (*on_close)(struct rill_conn *conn, enum rill_close_reason reason);
 };
@@ -202,6 +213,9 @@ int rill_conn_set_reset_on_close(struct rill_conn *conn, bool on);
 /* Calls on_timeout in DELAY_MS unless set again before; 0: never. Cheap: a later deadline costs no timer operation.
  * rill_conn_finish() takes it back; one set after that closes the connection (RILL_CLOSE_IDLE). */
 void rill_conn_set_deadline(struct rill_conn *conn, uint64_t delay_ms);
+
+/* Milliseconds until the deadline; 0 when there is none or it has passed. */
+uint64_t rill_conn_time_left_ms(const struct rill_conn *conn);
 
 /* The app's own pointer. */
 void *rill_conn_user(const struct rill_conn *conn);

@@ -29,6 +29,34 @@ __attribute__((noinline)) static ssize_t receive_traced(struct rill_conn *conn, 
     return got;
 }
 
+/* Counts what `held` has become since it was of CAPACITY. */
+static void count_held(struct rill_conn *conn, size_t capacity)
+{
+    rill_net_count_kept(conn->net, (int64_t)rill_buf_capacity(conn->held) - (int64_t)capacity);
+    rill_net_note_buffered(conn->net);
+}
+
+/* Keeps what is left of INPUT. False when there is no room for it: the connection is closed now. */
+static bool keep(struct rill_conn *conn, const struct rill_input *input)
+{
+    bool over_budget = rill_net_is_over_budget(conn->net);
+    conn->held = over_budget ? NULL : rill_buf_copy(input->bytes, input->length);
+    if (!conn->held) {
+        rill_conn_close(conn, over_budget ? RILL_CLOSE_OVERLOAD : RILL_CLOSE_NO_MEMORY);
+        return false;
+    }
+    count_held(conn, 0);
+    return true;
+}
+
+void rill_conn_forget_held(struct rill_conn *conn)
+{
+    size_t capacity = rill_buf_capacity(conn->held);
+    rill_buf_unref(conn->held);
+    conn->held = NULL;
+    count_held(conn, capacity);
+}
+
 /* Shows BYTES, which lie in the loop's buffer or in conn->held, and keeps what is not consumed. */
 static void deliver(struct rill_conn *conn, const char *bytes, size_t length)
 {
@@ -53,16 +81,10 @@ static void deliver(struct rill_conn *conn, const char *bytes, size_t length)
         return; /* what was not consumed is of no use any more */
     }
     if (conn->held) {
-        if (rill_buf_consume(&conn->held, input.consumed) == 0 && input.length == 0) {
-            rill_buf_unref(conn->held);
-            conn->held = NULL;
-        }
-    } else if (RILL_UNLIKELY(input.length > 0)) {
-        conn->held = rill_buf_copy(input.bytes, input.length);
-        if (!conn->held) {
-            rill_conn_close(conn, RILL_CLOSE_NO_MEMORY);
-            return;
-        }
+        if (rill_buf_consume(&conn->held, input.consumed) == 0 && input.length == 0)
+            rill_conn_forget_held(conn);
+    } else if (RILL_UNLIKELY(input.length > 0) && !keep(conn, &input)) {
+        return;
     }
     size_t limit = conn->config->max_input_bytes ? conn->config->max_input_bytes : 1 << 20;
     if (RILL_UNLIKELY(input.length > limit) && !conn->pause && conn->config == shown_to) {
@@ -77,7 +99,10 @@ static char *read_room(struct rill_conn *conn, size_t *size)
 {
     if (RILL_LIKELY(!conn->held) || conn->state != RILL_CONN_OPEN)
         return rill_loop_read_buffer(conn->net->loop, size);
+    size_t capacity = rill_buf_capacity(conn->held);
     char *room = rill_buf_reserve(&conn->held, HELD_ROOM_BYTES);
+    if (room)
+        count_held(conn, capacity);
     *size = room ? rill_buf_room(conn->held) : 0;
     return room;
 }

@@ -9,6 +9,7 @@
 #include "rill/net/address_counts_internal.h"
 #include "rill/net/conn.h"
 #include "rill/net/net_stats.h"
+#include "rill/net/overload_internal.h"
 #include <event2/event.h>
 #include <event2/event_struct.h>
 
@@ -66,7 +67,8 @@ struct rill_conn_watcher {
     void (*on_close)(struct rill_conn_watcher *watcher);
 };
 
-#define RILL_SEGMENT_BYTES 16384 /* of a leased COPIED segment, header included */
+#define RILL_SEGMENT_BYTES RILL_NET_SEGMENT_BYTES /* of a leased COPIED segment, header included */
+#define RILL_LINGER_MS 5000
 
 /* The beginning of what rill_net_free_with_closed() is to free. */
 struct rill_attached {
@@ -99,6 +101,8 @@ struct rill_net {
     const struct rill_conn_config *server_configs; /* what it adopts with, one a listener; NULL: no server */
     uint32_t server_config_count;
     struct rill_address_counts *address_counts; /* the server's; NULL: no limit by address */
+    struct rill_overload *overload;             /* the server's; NULL: no server */
+    uint64_t published_bytes;                   /* of what is buffered, those that `overload` has counted */
     uint32_t server_conns;                      /* open or closing */
     unsigned early_luck; /* how often a new connection's bytes were there already; see read_at_once() */
     unsigned adoptions;
@@ -112,6 +116,20 @@ struct rill_net {
 static inline bool rill_net_serves(const struct rill_net *net, const struct rill_conn_config *config)
 {
     return (uintptr_t)config - (uintptr_t)net->server_configs < net->server_config_count * sizeof *config;
+}
+
+/* Counts BYTES of memory more that input or output hold, beside leased segments; fewer when it is negative. */
+static inline void rill_net_count_kept(struct rill_net *net, int64_t bytes)
+{
+    rill_stat_set(&net->stats.kept_bytes, net->stats.kept_bytes + (uint64_t)bytes);
+}
+
+/* What is buffered has changed: tells the server, when it is by a stride. */
+static inline void rill_net_note_buffered(struct rill_net *net)
+{
+    uint64_t now = net->stats.leased_segments * RILL_SEGMENT_BYTES + net->stats.kept_bytes;
+    if (RILL_UNLIKELY(now - net->published_bytes + RILL_OVERLOAD_STRIDE > 2 * RILL_OVERLOAD_STRIDE))
+        rill_net_publish_buffered(net);
 }
 
 /* LOOP's context, made when first asked for; NULL when memory is lacking. */
@@ -267,6 +285,13 @@ void rill_conn_was_active(struct rill_conn *conn);
 /* Fails every connect of NET, which is ending. */
 void rill_connect_end_all(struct rill_net *net);
 
+/* make_room.c */
+
+/* Closes connections of the server's that are not missed much, MOST at the most: those that have been idle for
+ * longest, and, when WAITING, those whose peers have kept them waiting for longest. Whoever has waited for less than
+ * half a second is left alone. Returns how many. */
+unsigned rill_net_make_room(struct rill_net *net, unsigned most, bool waiting);
+
 /* pipe.c */
 
 /* A pipe between two sockets' splice(2)s. */
@@ -296,6 +321,9 @@ ssize_t rill_relay_splice(struct rill_conn *conn);
 
 /* Reads until the socket is empty, reading is paused, or the others should have their turn. */
 void rill_conn_read(struct rill_conn *conn);
+
+/* Drops what was kept, which may be nothing. */
+void rill_conn_forget_held(struct rill_conn *conn);
 
 /* After a resume: shows what was kept. */
 void rill_conn_show_again(struct rill_conn *conn);

@@ -54,6 +54,12 @@ static void drop_object(struct rill_net *net, const struct rill_segment *segment
         rill_pipe_return(net, segment->of.pipe);
 }
 
+/* Memory that SEGMENT, which is no leased one, has for bytes. Of a shared block that is all of it. */
+static int64_t kept_by(const struct rill_segment *segment)
+{
+    return (int64_t)(segment->kind == RILL_SEGMENT_SHARED ? segment->end : segment->capacity);
+}
+
 static void segment_free(struct rill_net *net, struct rill_segment *segment)
 {
     if (segment->capacity == COPY_CAPACITY)
@@ -64,6 +70,8 @@ static void segment_free(struct rill_net *net, struct rill_segment *segment)
         net->free_segment_count++;
         return;
     }
+    if (segment->capacity != COPY_CAPACITY)
+        rill_net_count_kept(net, -kept_by(segment));
     drop_object(net, segment);
     rill_sys_free(segment);
 }
@@ -124,6 +132,7 @@ void rill_conn_output_drop(struct rill_conn *conn)
         segment_free(conn->net, segment);
     }
     output_free(conn->net, out);
+    rill_net_note_buffered(conn->net);
 }
 
 /* Appends SEGMENT, which may be NULL for lack of memory: the connection is closed then, because a stream with a hole
@@ -199,8 +208,19 @@ static inline char *room_in_segment(struct rill_conn *conn, size_t length)
     return last && last->end + length <= last->capacity ? last->bytes + last->end : NULL;
 }
 
+/* There is no budget for more output behind what waits already: closes. */
+static inline bool over_budget(struct rill_conn *conn)
+{
+    if (RILL_LIKELY(!conn->out) || !rill_net_is_over_budget(conn->net))
+        return false;
+    rill_conn_close(conn, RILL_CLOSE_OVERLOAD);
+    return true;
+}
+
 static char *room_in_new_segment(struct rill_conn *conn)
 {
+    if (RILL_UNLIKELY(over_budget(conn)))
+        return NULL;
     struct rill_segment *segment = segment_lease(conn->net);
     return append(conn, segment) < 0 ? NULL : segment->bytes;
 }
@@ -296,12 +316,15 @@ int rill_conn_send(struct rill_conn *conn, const void *bytes, size_t length)
  * what it is of is dropped then. */
 static int append_object(struct rill_conn *conn, const struct rill_segment *object)
 {
-    struct rill_segment *segment = rill_sys_malloc(sizeof *segment);
+    bool refused_it = object->kind == RILL_SEGMENT_SHARED && over_budget(conn);
+    struct rill_segment *segment = refused_it ? NULL : rill_sys_malloc(sizeof *segment);
     uint64_t length = object->end - object->start;
-    if (segment)
+    if (segment) {
         *segment = *object;
-    else
+        rill_net_count_kept(conn->net, kept_by(segment));
+    } else {
         drop_object(conn->net, object);
+    }
     int error = append(conn, segment);
     if (error == 0) {
         if (object->kind != RILL_SEGMENT_SHARED)
@@ -444,6 +467,7 @@ static void compact(struct rill_conn *conn)
     if (!fit)
         return; /* it was only to save memory */
     *fit = (struct rill_segment){.end = used, .capacity = (uint32_t)used};
+    rill_net_count_kept(conn->net, kept_by(fit));
     memcpy(fit->bytes, old->bytes + old->start, used);
     out->first = out->last = fit;
     segment_free(conn->net, old);
@@ -502,6 +526,7 @@ int rill_conn_output_flush(struct rill_conn *conn)
             conn->out->deadline_ms = rill_loop_deadline_ms(conn->net->loop, timeout_ms);
         compact(conn);
     }
+    rill_net_note_buffered(conn->net);
     return 0;
 }
 

@@ -24,6 +24,7 @@ const char *rill_close_reason_text(enum rill_close_reason reason)
         [RILL_CLOSE_NO_MEMORY] = "out of memory",
         [RILL_CLOSE_INPUT_LIMIT] = "too much unconsumed input",
         [RILL_CLOSE_OUTPUT_LIMIT] = "the peer is too far behind",
+        [RILL_CLOSE_OVERLOAD] = "others need the room",
     };
     return reason < RILL_CLOSE_REASONS ? text[reason] : "unknown";
 }

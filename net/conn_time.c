@@ -58,6 +58,12 @@ void rill_conn_set_deadline(struct rill_conn *conn, uint64_t delay_ms)
         rill_conn_set_time(conn, delay_ms);
 }
 
+uint64_t rill_conn_time_left_ms(const struct rill_conn *conn)
+{
+    uint64_t now_ms = rill_loop_now_ms(conn->net->loop);
+    return conn->deadline_ms > now_ms ? conn->deadline_ms - now_ms : 0;
+}
+
 void rill_conn_was_active(struct rill_conn *conn)
 {
     rill_conn_set_deadline(conn, conn->config->idle_timeout_ms);

@@ -24,11 +24,24 @@ static void count(uint64_t *counter)
 static unsigned room(void *arg)
 {
     const struct server_listener *listener = arg;
-    const struct rill_server *server = listener->server;
+    struct rill_server *server = listener->server;
     uint64_t open = 0;
+    if (RILL_UNLIKELY(rill_overload_pauses(&server->overload)))
+        return 0;
     for (unsigned i = 0; i < server->loop_count; i++)
         open += open_connections(&server->loops[i]);
+    if (RILL_UNLIKELY(open + server->overload.headroom > server->max_connections))
+        rill_overload_want(&server->overload, RILL_MEASURE_CLOSE_IDLE);
     return open < server->max_connections ? (unsigned)(server->max_connections - open) : 0;
+}
+
+/* Somebody wants in, and there is no room. */
+static void on_full(void *arg)
+{
+    const struct server_listener *listener = arg;
+    struct rill_overload *overload = &listener->server->overload;
+    __atomic_fetch_add(&overload->pauses, 1, __ATOMIC_RELAXED);
+    rill_overload_want(overload, RILL_MEASURE_CLOSE_IDLE | RILL_MEASURE_PAUSE | RILL_MEASURE_CLOSE_WAITING);
 }
 
 static struct server_loop *choose(struct rill_server *server)
@@ -102,12 +115,23 @@ static void drop_batch(struct handoff *handoff)
     rill_sys_free(handoff);
 }
 
-/* Whether one more connection from PEER is welcome at LISTENER; it is counted then. */
+bool rill_server_admits(struct rill_server *server, const struct rill_ip *peer)
+{
+    if ((RILL_LIKELY(!server->accept_rates) ||
+         rill_address_rates_take(server->accept_rates, peer, rill_sys_monotonic_ns()) == 0) &&
+        (RILL_LIKELY(!server->address_counts) || rill_address_counts_take(server->address_counts, peer)))
+        return true;
+    __atomic_fetch_add(&server->refused, 1, __ATOMIC_RELAXED);
+    return false;
+}
+
+/* Whether one more connection from PEER is welcome at LISTENER. The client behind a proxy is looked at by the gate. */
 static bool admit(struct rill_server *server, unsigned listener, const struct rill_ip *peer)
 {
     struct server_gate *gate = server->gates[listener];
-    if (RILL_LIKELY(!gate || rill_server_gate_admits(gate, peer)) &&
-        (RILL_LIKELY(!counts_at_once(server, listener)) || rill_address_counts_take(server->address_counts, peer)))
+    if (RILL_LIKELY(!gate))
+        return rill_server_admits(server, peer);
+    if (RILL_LIKELY(rill_server_gate_admits(gate, peer)))
         return true;
     __atomic_fetch_add(&server->refused, 1, __ATOMIC_RELAXED);
     return false;
@@ -202,6 +226,7 @@ int rill_server_open_listeners(struct rill_loop *loop, struct server_listener *l
         struct rill_listener_handler handler = {.on_accept = on_main_accept,
                                                 .on_batch_end = on_main_batch_end,
                                                 .room = room,
+                                                .on_full = on_full,
                                                 .on_closed = on_closed,
                                                 .arg = place};
         if (place->to) {

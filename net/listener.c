@@ -80,6 +80,8 @@ static void pause_accepting(struct rill_listener *listener)
 {
     event_del(&listener->event);
     rill_loop_arm(listener->loop, &listener->resume, PAUSE_MS);
+    if (listener->handler.on_full)
+        listener->handler.on_full(listener->handler.arg);
 }
 
 static void resume_accepting(struct rill_timer *timer)
@@ -166,7 +168,8 @@ static void on_acceptable(evutil_socket_t fd, short what, void *arg)
     rill_loop_note_work(listener->loop);
     unsigned welcome = room(listener);
     if (welcome == 0) {
-        complain(listener, 0);
+        if (!listener->handler.on_full)
+            complain(listener, 0);
         pause_accepting(listener);
         return;
     }

@@ -18,6 +18,8 @@ struct rill_listener_handler {
     void (*on_batch_end)(void *arg);
     /* How many more connections are welcome; 0 pauses accepting. NULL: always welcome. */
     unsigned (*room)(void *arg);
+    /* Accepting pauses, because nobody is welcome or descriptors or memory are lacking. NULL: the former is logged. */
+    void (*on_full)(void *arg);
     /* rill_listener_close() has done its work; the listener is gone. May be NULL. */
     void (*on_closed)(void *arg);
     void *arg;

@@ -44,16 +44,14 @@ static void on_open(struct rill_conn *conn)
 /* The header has come: the connection is the client's, who may have too many. */
 static void pass(struct server_gate *gate, struct rill_conn *conn, const struct rill_proxy_header *header)
 {
-    struct rill_address_counts *counts = conn->net->address_counts;
     bool stopping = rill_conn_user(conn) != NULL;
     if (header->has_addresses)
         conn->peer = rill_ip_of(&header->source);
-    if (counts && !rill_address_counts_take(counts, &conn->peer)) {
-        __atomic_fetch_add(&gate->server->refused, 1, __ATOMIC_RELAXED);
+    if (!rill_server_admits(gate->server, &conn->peer)) {
         rill_conn_close(conn, RILL_CLOSE_LOCAL);
         return;
     }
-    conn->counted = counts != NULL;
+    conn->counted = conn->net->address_counts != NULL;
     if (rill_conn_become(conn, &gate->behind, NULL) == 0 && gate->on_proxy && rill_conn_is_open(conn))
         gate->on_proxy(conn, header);
     if (stopping && rill_conn_is_open(conn))
@@ -91,8 +89,16 @@ static void on_stop(struct rill_conn *conn)
     rill_conn_set_deadline(conn, STOP_GRACE_MS);
 }
 
+static enum rill_awaits awaits(const struct rill_conn *conn, uint64_t *waited_ms)
+{
+    const struct server_gate *gate = rill_conn_arg(conn);
+    uint64_t left_ms = rill_conn_time_left_ms(conn);
+    *waited_ms = gate->timeout_ms > left_ms ? gate->timeout_ms - left_ms : 0;
+    return RILL_AWAITS_PEER;
+}
+
 static const struct rill_conn_handler at_the_gate = {
-    .on_open = on_open, .on_data = on_data, .on_timeout = on_timeout, .on_stop = on_stop};
+    .on_open = on_open, .on_data = on_data, .on_timeout = on_timeout, .on_stop = on_stop, .awaits = awaits};
 
 int rill_server_put_gate(struct rill_server *server, unsigned listener, const struct rill_listen *listen)
 {

@@ -143,6 +143,7 @@ static void stop_loops(struct rill_server *server)
 {
     set_state(server, SERVER_STOPPING);
     rill_loop_disarm(server->main_loop, &server->drain_timer);
+    rill_overload_stop(&server->overload);
     if (server->config.on_drained)
         server->config.on_drained(server, server->config.arg);
     rill_workers_join(server->workers); /* the loops still run, so results on their way come home */
@@ -370,6 +371,7 @@ static void prepare_loop(struct rill_task *task)
         sl->net->server_configs = sl->server->conn_configs;
         sl->net->server_config_count = sl->server->listener_count;
         sl->net->address_counts = sl->server->address_counts;
+        sl->net->overload = &sl->server->overload;
         rill_loop_set_workers(sl->loop, sl->server->workers);
         trace_loop(sl);
         sl->net->on_empty = on_empty;

@@ -8,6 +8,7 @@
 
 #include "rill/core/loop.h"
 #include "rill/core/workers.h"
+#include "rill/net/address_rates.h"
 #include "rill/net/conn.h"
 #include "rill/net/listener.h"
 
@@ -67,18 +68,29 @@ struct rill_server_config {
     int threads;                            /* sub-reactors; 0: all is done by the main reactor */
     enum rill_accept_mode accept;
     enum rill_backend backend;
-    bool pin;                 /* bind loops to CPUs */
-    int backlog;              /* of listen(2); 0: the system's limit */
-    unsigned max_connections; /* of this server's; accepting pauses at so many; 0: what the descriptor limit allows */
+    bool pin;    /* bind loops to CPUs */
+    int backlog; /* of listen(2); 0: the system's limit */
+    /* Of this server's; 0: what the descriptor limit allows. When they become so many that a sixteenth is left (64 at
+     * the most), idle ones are closed for those who come; at the limit accepting pauses, and those are closed whose
+     * peers keep them waiting (`awaits` in struct rill_conn_handler). */
+    unsigned max_connections;
+    /* Of memory for output that peers have not taken and for input that was not consumed, of all connections; 0: no
+     * limit. At three quarters idle connections are closed, oldest first; at thirteen sixteenths those whose peers
+     * have kept them waiting for longest, too; at seven eighths new work should be refused (rill_server_refusing()); at
+     * fifteen sixteenths accepting pauses; and at the limit is closed who would need more behind what waits already.
+     * Each loop may be 64 KiB off.
+     */
+    uint64_t max_buffered_bytes;
     /* From one IPv4 address or one IPv6 /64, of this server's; more are closed unheard; 0: no limit. */
     unsigned max_connections_per_address;
-    unsigned workers;                    /* threads of the pool, rill_loop_workers() of every loop; 0: no pool */
-    unsigned worker_queue;               /* jobs that may wait for one; 0: 1024 */
-    const char *trace_path;              /* where core/trace.h writes; NULL: nowhere */
-    unsigned trace_sample;               /* as there */
-    uint64_t drain_timeout_ms;           /* 0: 10 s */
-    uint64_t stall_threshold_ms;         /* loops are looked after, see core/watchdog.h; 0: they are not */
-    enum rill_defer_accept defer_accept; /* for protocols in which the client speaks first */
+    struct rill_rate max_accepts_per_address; /* new connections; more are closed unheard */
+    unsigned workers;                         /* threads of the pool, rill_loop_workers() of every loop; 0: no pool */
+    unsigned worker_queue;                    /* jobs that may wait for one; 0: 1024 */
+    const char *trace_path;                   /* where core/trace.h writes; NULL: nowhere */
+    unsigned trace_sample;                    /* as there */
+    uint64_t drain_timeout_ms;                /* 0: 10 s */
+    uint64_t stall_threshold_ms;              /* loops are looked after, see core/watchdog.h; 0: they are not */
+    enum rill_defer_accept defer_accept;      /* for protocols in which the client speaks first */
     const struct rill_conn_handler *handler;
     void *arg;                /* rill_conn_arg() */
     uint64_t idle_timeout_ms; /* these seven as in struct rill_conn_config */
@@ -123,9 +135,18 @@ void rill_server_stop(struct rill_server *server, bool now);
 /* Whether the server is draining. Thread: any. */
 bool rill_server_is_stopping(const struct rill_server *server);
 
-/* Connections refused so far because of max_connections_per_address, or because they came from elsewhere than the
- * proxies of a listener. Thread: any. */
+/* Connections refused so far because of max_connections_per_address or max_accepts_per_address, or because they came
+ * from elsewhere than the proxies of a listener. Thread: any. */
 uint64_t rill_server_refused(const struct rill_server *server);
+
+/* A flag that is true while SERVER is overloaded and new work should be refused: for protocols, to be read with
+ * __atomic_load_n() before each piece of work. Good until rill_server_free(). Without a server (NULL) it
+ * is never true. Thread: any. */
+const bool *rill_server_refusing(const struct rill_server *server);
+
+/* New work was refused, for that flag or another reason of the program's own: says that SERVER is overloaded, in its
+ * log (once, and once when it is over) and its metrics. Thread: any. */
+void rill_server_note_refusal(struct rill_server *server);
 
 /* The pool; NULL when none was asked for. It refuses jobs once all connections have ended, and goes with
  * rill_server_free(). Thread: any. */

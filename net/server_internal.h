@@ -9,6 +9,7 @@
 #include "rill/net/cidr.h"
 #include "rill/net/conn_internal.h"
 #include "rill/net/listener.h"
+#include "rill/net/overload_internal.h"
 #include "rill/net/server.h"
 #include "rill/net/sock_internal.h"
 
@@ -58,6 +59,8 @@ struct server_loop {
     struct server_listener listeners[RILL_SERVER_MAX_LISTENERS];   /* the loop's own, with RILL_ACCEPT_REUSEPORT */
     struct rill_task start_task, drain_task, close_task, end_task; /* main loop to this loop */
     struct rill_task report_task;                                  /* this loop to the main loop */
+    struct rill_task room_task;                                    /* main loop to this loop: see overload.c */
+    unsigned room_wanted;                                          /* atomic: the measures of the order under way */
     unsigned listeners_left;                                       /* that accept still; this loop's */
     bool started, draining, drained;                               /* this loop's */
     int start_error;                                               /* this loop's until it has started */
@@ -98,8 +101,10 @@ struct rill_server {
     struct server_listener listeners[RILL_SERVER_MAX_LISTENERS]; /* the main loop's */
     unsigned listener_count;
     unsigned max_connections;
+    struct rill_overload overload;
     uint64_t refused;                           /* by address; atomic: any that accepts or serves */
     struct rill_address_counts *address_counts; /* NULL: no limit by address */
+    struct rill_address_rates *accept_rates;    /* NULL: no limit on how often one comes */
     struct rill_workers *workers;               /* NULL: none */
     struct rill_trace *trace;                   /* NULL: none */
     struct rill_watchdog *watchdog;             /* while it runs; NULL: none */
@@ -142,6 +147,9 @@ bool rill_server_gate_admits(struct server_gate *gate, const struct rill_ip *pee
 void rill_server_free_gates(struct rill_server *server);
 
 /* dispatch.c */
+
+/* Whether one more connection of the client PEER is welcome; it is counted then. Thread: any. */
+bool rill_server_admits(struct rill_server *server, const struct rill_ip *peer);
 
 /* Starts accepting on those of NUMBER LISTENERS that are open, on LOOP; ON_CLOSED is told of each that has ended. On
  * its thread. */

@@ -191,6 +191,7 @@ static int fill_in(struct rill_server *server, const struct rill_server_config *
     server->loop_count = config->threads > 0 ? (unsigned)config->threads : 1;
     raise_descriptor_limit();
     server->max_connections = config->max_connections ? config->max_connections : default_max_connections();
+    rill_overload_init(&server->overload, server);
     server->loops = rill_sys_calloc(server->loop_count, sizeof *server->loops);
     if (!server->loops) {
         rill_log_error("%s: no memory for %u loops", server->name, server->loop_count);
@@ -204,6 +205,13 @@ static int fill_in(struct rill_server *server, const struct rill_server_config *
         server->address_counts = rill_address_counts_new(config->max_connections_per_address, server->max_connections);
         if (!server->address_counts) {
             rill_log_error("%s: no memory to count connections by address", server->name);
+            return -ENOMEM;
+        }
+    }
+    if (config->max_accepts_per_address.per_second > 0) {
+        server->accept_rates = rill_address_rates_new(&config->max_accepts_per_address, "connections");
+        if (!server->accept_rates) {
+            rill_log_error("%s: no memory to count new connections by address", server->name);
             return -ENOMEM;
         }
     }
@@ -294,6 +302,7 @@ void rill_server_free(struct rill_server *server)
     rill_loop_free(server->main_loop);
     rill_trace_stop(server->trace);
     rill_address_counts_free(server->address_counts);
+    rill_address_rates_free(server->accept_rates);
     rill_server_free_gates(server);
     rill_sys_free(server->loops);
     rill_sys_free(server);

@@ -18,6 +18,7 @@ static size_t cursor; /* how much of peer.received was looked at */
 static void start(const struct rill_http_server_config *config)
 {
     fake_sys = (struct fake_sys){.now_ms = 1000000};
+    fake_overload = (struct fake_overload){0};
     cursor = 0;
     fake_http_start(&web, config);
     fake_http_open(&web, &peer);
@@ -859,6 +860,99 @@ START_TEST(a_full_pool_is_503)
 }
 END_TEST
 
+START_TEST(an_overloaded_server_refuses_requests_and_keeps_connections)
+{
+    fake_overload.refusing = true;
+    say(GET("/hello"));
+    const struct http_response *response = next();
+    ck_assert_uint_eq(response->status, 503);
+    ck_assert_ptr_nonnull(http_response_field(response, "Retry-After", NULL).bytes);
+    say(POST("/echo", "4", "abcd"));
+    expect_status(503);
+    ck_assert_uint_eq(web.started, 0);
+    ck_assert_uint_eq(fake_overload.refusals, 2);
+    fake_overload.refusing = false;
+    say(GET("/hello"));
+    expect_text(200, "Hello, World!");
+    expect_open();
+    ck_assert_uint_eq(rill_http_loop_of(web.loop)->stats.refused, 2);
+}
+END_TEST
+
+START_TEST(so_many_requests_are_in_flight_at_a_time)
+{
+    struct rill_http_server_config config = {.max_requests = 2};
+    struct fake_peer others[3] = {0};
+    restart(&config);
+    for (unsigned i = 0; i < 3; i++) {
+        fake_http_open(&web, &others[i]);
+        fake_peer_send(&others[i], GET("/later/1000"), strlen(GET("/later/1000")));
+        fake_http_settle(&web);
+    }
+    ck_assert_uint_eq(others[1].received_length, 0);
+    ck_assert_ptr_nonnull(strstr(others[2].received, " 503 "));
+    say(GET("/hello"));
+    expect_status(503); /* who knows beforehand that it is answered at once? */
+    fake_http_break(&web, &others[0]);
+    fake_http_settle(&web);
+    say(GET("/hello"));
+    expect_text(200, "Hello, World!");
+    fake_peer_forget(&others[2]);
+    fake_peer_send(&others[2], GET("/later/1000"), strlen(GET("/later/1000")));
+    fake_http_pass(&web, 2000);
+    ck_assert_ptr_nonnull(strstr(others[1].received, " 200 "));
+    ck_assert_ptr_nonnull(strstr(others[2].received, " 200 "));
+    ck_assert_uint_eq(web.server.in_flight, 0);
+    ck_assert_uint_eq(fake_overload.refusals, 2);
+    for (unsigned i = 0; i < 3; i++) {
+        fake_peer_reset(&others[i]);
+        fake_http_settle(&web);
+        fake_peer_free(&others[i]);
+    }
+}
+END_TEST
+
+/* --- what a session waits for, as the server asks when it lacks room --- */
+
+static void expect_awaits(enum rill_awaits what, uint64_t least_ms, uint64_t most_ms)
+{
+    uint64_t waited_ms = 0;
+    ck_assert_int_eq(rill_session_handler.awaits(peer.conn, &waited_ms), what);
+    if (what != RILL_AWAITS_PROGRAM) {
+        ck_assert_uint_ge(waited_ms, least_ms);
+        ck_assert_uint_le(waited_ms, most_ms);
+    }
+}
+
+START_TEST(a_session_knows_what_it_waits_for)
+{
+    fake_http_pass(&web, 700);
+    expect_awaits(RILL_AWAITS_REQUEST, 600, 800); /* nothing has come yet */
+    say("GET /hello HTT");
+    fake_http_pass(&web, 400);
+    expect_awaits(RILL_AWAITS_PEER, 300, 500);
+    say("P/1.1\r\n" HOST "\r\n");
+    expect_text(200, "Hello, World!");
+    fake_http_pass(&web, 1500);
+    expect_awaits(RILL_AWAITS_REQUEST, 1400, 1600);
+    say(GET("/later/2000"));
+    fake_http_pass(&web, 1000);
+    expect_awaits(RILL_AWAITS_PROGRAM, 0, 0);
+    fake_http_pass(&web, 1100);
+    expect_text(200, "later");
+    say(POST("/collect", "3000", "a"));
+    fake_http_pass(&web, 1000);
+    expect_awaits(RILL_AWAITS_PEER, 900, 1100);
+    char piece[1001];
+    memset(piece, 'b', 1000);
+    piece[1000] = 0;
+    say(piece);
+    expect_awaits(RILL_AWAITS_PROGRAM, 0, 0); /* at its rate */
+    fake_http_pass(&web, 3000);
+    expect_awaits(RILL_AWAITS_PEER, 3900, 4100);
+}
+END_TEST
+
 START_TEST(ids_go_stale)
 {
     struct rill_exchange_id none = {{0}, 0};
@@ -1246,6 +1340,9 @@ int main(void)
     tcase_add_test(tcase, the_framework_answers_when_a_deadline_passes);
     tcase_add_test(tcase, a_full_pool_is_503);
     tcase_add_test(tcase, ids_go_stale);
+    tcase_add_test(tcase, an_overloaded_server_refuses_requests_and_keeps_connections);
+    tcase_add_test(tcase, so_many_requests_are_in_flight_at_a_time);
+    tcase_add_test(tcase, a_session_knows_what_it_waits_for);
     tcase_add_test(tcase, answers_that_come_after_the_connection_died_are_dropped);
     tcase_add_loop_test(tcase, no_memory_ends_at_most_the_connection, 0, (int)rill_array_length(samples));
     tcase_add_test(tcase, no_memory_on_an_own_way);

@@ -15,29 +15,21 @@ class Descriptors(E2ETest):
     def run_out(self, *args, program="rill-hello"):
         server = self.start(program, "--threads", 1, *args, nofile=64)
         clients = self.crowd(server, 200)
-        served = 0
         time.sleep(0.5)
         begin_cpu = server.cpu_seconds()
         time.sleep(2.0)
         spent = server.cpu_seconds() - begin_cpu
         self.assertLess(spent, 0.5, f"{spent} s of CPU in 2 s of doing nothing")
         self.assertIsNone(server.process.poll())
-        # Those who got in are served.
-        answered = []
-        for client in clients:
-            client.send(make_request("GET", "/hello"))
-        first = clients[0].read_response()
+        # Those who are in and silent give way to those who come; the last one stays.
+        last = clients[-1]
+        last.send(make_request("GET", "/hello"))
         # A file server may find no descriptor left for the look-up.
-        self.assertIn(first.status, (200,) if program == "rill-hello" else (404, 503))
+        self.assertIn(last.read_response().status, (200,) if program == "rill-hello" else (404, 503))
         lines = [l for l in server.stderr().splitlines() if " warn " in l or " error " in l]
         self.assertGreaterEqual(len(lines), 1, "not a word in the log")
         self.assertLessEqual(len(lines), 3, "\n".join(lines))
-        # Room again: the others come in, too.
-        for client in clients[:170]:
-            client.close()
-        for client in clients[-20:]:
-            self.assertIn(client.read_response().status, (200, 404, 503))
-        for client in clients[170:]:
+        for client in clients:
             client.close()
         wait_until(lambda: self.served(server), "service as before")
         self.assertLess(server.descriptors(), 60)
@@ -82,16 +74,15 @@ class Descriptors(E2ETest):
     def max_connections(self, *args):
         server = self.hello("--max-connections", 5, *args)
         inside = self.crowd(server, 5)
-        for client in inside:
+        for client in inside:  # as long as they are worked for they stay
             self.assertEqual(client.request("GET", "/hello").status, 200)
+            client.send(make_request("GET", "/sleep/1000"))
         late = self.crowd(server, 3)
         for client in late:
             client.send(make_request("GET", "/hello"))
-        late[0].socket.settimeout(0.7)
-        with self.assertRaises((AssertionError, TimeoutError)):
-            late[0].read_response()
+        server.await_log("overload: connections come near the limit of 5")
         for client in inside:
-            self.assertEqual(client.request("GET", "/hello").status, 200)
+            self.assertEqual(client.read_response().status, 200)
         for client in inside[:3]:
             client.close()
         for client in late:

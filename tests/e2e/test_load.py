@@ -1,6 +1,7 @@
 """ab, wrk and slowhttptest as load: no errors."""
 import re
 import subprocess
+import time
 
 from support import E2ETest, have, sanitizer, write_file
 
@@ -43,13 +44,50 @@ class Load(Tools):
 
 
 class SlowLoad(Tools):
-    def test_slowhttptest(self):
-        for options in (("-H",), ("-B", "-t", "POST"), ("-X", "-w", "10", "-y", "20", "-n", "1", "-z", "32")):
-            server = self.hello("--threads", 1, "--header-timeout", "3s", "--body-timeout", "3s", "--write-timeout", "3s")
-            target = "/echo" if "-B" in options else "/hello"
-            out = self.tool("slowhttptest", "-c", 300, "-r", 300, "-i", 1, "-l", 3, "-p", 30, *options, "-u",
-                            f"http://127.0.0.1:{server.port}{target}")
-            plain = re.sub(r"\x1b\[[0-9;]*m", "", out)
-            self.assertNotRegex(plain, r"service available:\s+NO", options)
-            self.assertEqual(server.get("/hello").status, 200)
-            server.stop()
+    """slowhttptest opens more connections than the server may have, and is slow on each; others are served."""
+
+    serial = True
+    LIMIT = 500
+    MODES = {"heads": ("-H", "-x", "24"), "bodies": ("-B", "-t", "POST", "-s", "8192", "-x", "10"),
+             "ranges": ("-R", "-a", "10", "-b", "3000"),
+             "reads": ("-X", "-w", "10", "-y", "20", "-n", "1", "-z", "32", "-k", "3")}  # fmt: skip
+
+    def attack(self, mode, reaches_the_limit):
+        if not have("slowhttptest"):
+            self.skipTest("slowhttptest is not installed")
+        root = self.folder()
+        write_file(f"{root}/page", b"p" * 200000)
+        write_file(f"{root}/small", b"s" * 100)
+        limit = ("--threads", 1, "--max-connections", self.LIMIT)
+        # A file server does not wait for a body: it has no use for one.
+        server = self.hello(*limit) if mode == "bodies" else self.httpd(root, *limit)
+        probe = "/hello" if mode == "bodies" else "/small"
+        url = f"http://127.0.0.1:{server.port}" + ("/echo" if mode == "bodies" else "/page")
+        command = ["slowhttptest", "-c", "1500", "-r", "500", "-i", "1", "-l", "8", "-p", "5", *self.MODES[mode], "-u", url]
+        took = []
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as tool:
+            try:
+                if reaches_the_limit:
+                    server.await_log(f"overload: connections come near the limit of {self.LIMIT}")
+                while tool.poll() is None:
+                    began = time.monotonic()
+                    self.assertEqual(server.get(probe).status, 200)
+                    took.append(time.monotonic() - began)
+                    time.sleep(0.05)
+            finally:
+                tool.kill()
+        self.assertGreater(len(took), 3)
+        print(f"     slow {mode}: {len(took)} normal requests, the slowest in {max(took) * 1000:.0f} ms")
+        self.assertEqual(server.get(probe).status, 200)
+
+    def test_slow_heads(self):
+        self.attack("heads", True)
+
+    def test_slow_bodies(self):
+        self.attack("bodies", True)
+
+    def test_slow_reads(self):
+        self.attack("reads", True)
+
+    def test_overlapping_ranges(self):
+        self.attack("ranges", False)

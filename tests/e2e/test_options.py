@@ -9,7 +9,7 @@ from support import Client, E2ETest, make_request, program, server_environment, 
 
 SHARED = ["--listen", "--threads", "--workers", "--worker-queue", "--accept", "--backend", "--pin", "--idle-timeout",
           "--header-timeout", "--body-timeout", "--write-timeout", "--drain-timeout", "--stall-threshold", "--max-connections",
-          "--max-header-bytes", "--max-body-bytes", "--log-level", "--help", "--version"]
+          "--max-buffered-bytes", "--max-requests", "--request-rate", "--accept-rate", "--max-header-bytes", "--max-body-bytes", "--log-level", "--help", "--version"]
 
 
 def run(name, *args):
@@ -38,6 +38,9 @@ class Usage(E2ETest):
             (["--listen", "unix:/" + "x" * 200], "--listen"), (["--accept", "nonsense"], "--accept"),
             (["--accept", ""], "--accept"), (["--backend", "kqueue"], "--backend"), (["--log-level", "loud"], "--log-level"),
             (["--max-connections", "x"], "--max-connections"), (["--pin=1"], "--pin"),
+            (["--max-requests", "0"], "--max-requests"), (["--request-rate", "0"], "--request-rate"),
+            (["--request-rate", "1:"], "--request-rate"), (["--accept-rate", "1.5"], "--accept-rate"),
+            (["--max-buffered-bytes", "1k"], "--max-buffered-bytes"),
         ]
         for option in ("--idle-timeout", "--header-timeout", "--body-timeout", "--write-timeout", "--drain-timeout",
                        "--stall-threshold"):

@@ -631,3 +631,9 @@ void rill_conn_each(struct rill_loop *loop, const struct rill_conn_config *confi
             fn(conn, arg);
     }
 }
+
+uint64_t rill_conn_time_left_ms(const struct rill_conn *conn)
+{
+    uint64_t now_ms = rill_loop_now_ms(conn->net->loop);
+    return conn->deadline_ms > now_ms ? conn->deadline_ms - now_ms : 0;
+}

@@ -522,6 +522,20 @@ static const struct {
     {"POST", "/early", early},
 };
 
+struct fake_overload fake_overload;
+
+const bool *rill_server_refusing(const struct rill_server *server)
+{
+    must(server == NULL, "there is a server");
+    return &fake_overload.refusing;
+}
+
+void rill_server_note_refusal(struct rill_server *server)
+{
+    must(server == NULL, "there is a server");
+    fake_overload.refusals++;
+}
+
 void fake_http_start(struct fake_http *web, const struct rill_http_server_config *config)
 {
     struct rill_http_server_config wanted = config ? *config : (struct rill_http_server_config){.router = NULL};

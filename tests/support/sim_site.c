@@ -108,8 +108,13 @@ static void http_close(struct rill_conn *conn, enum rill_close_reason reason)
     rill_session_handler.on_close(conn, reason);
 }
 
-static const struct rill_conn_handler http_handler = {http_open,    http_data, http_eof,  http_drain,
-                                                      http_timeout, http_stop, http_close};
+static const struct rill_conn_handler http_handler = {.on_open = http_open,
+                                                      .on_data = http_data,
+                                                      .on_eof = http_eof,
+                                                      .on_drain = http_drain,
+                                                      .on_timeout = http_timeout,
+                                                      .on_stop = http_stop,
+                                                      .on_close = http_close};
 
 /* --- handlers --- */
 
