@@ -289,7 +289,7 @@ void rill_connect_end_all(struct rill_net *net);
 
 /* Closes connections of the server's that are not missed much, MOST at the most: those that have been idle for
  * longest, and, when WAITING, those whose peers have kept them waiting for longest. Whoever has waited for less than
- * half a second is left alone. Returns how many. */
+ * 300 ms is left alone. Returns how many. */
 unsigned rill_net_make_room(struct rill_net *net, unsigned most, bool waiting);
 
 /* pipe.c */

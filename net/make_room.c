@@ -6,7 +6,7 @@
 
 enum {
     MOST = 64,
-    GRACE_MS = 500, /* what somebody may take for a request or for taking a response, however many want in */
+    GRACE_MS = 300, /* what somebody may take for a request or for taking a response, however many want in */
 };
 
 struct candidate {

@@ -10,8 +10,8 @@
 #include "rill/net/server_internal.h"
 
 enum {
-    LOOK_MS = 50,
-    CALM_LOOKS = 20, /* nobody asked for anything in so many: it is over */
+    LOOK_MS = 20,
+    CALM_LOOKS = 50, /* nobody asked for anything in so many: it is over */
     MOST_HEADROOM = 64,
 };
 
