@@ -803,7 +803,7 @@ START_TEST(draining_lets_it_end_by_itself)
     let_end = _i == 0;
     server = rill_server_new(&(struct rill_server_config){.listen = "127.0.0.1:0",
                                                           .handler = &handler,
-                                                          .drain_timeout_ms = let_end ? 60000 : 60},
+                                                          .drain_timeout_ms = let_end ? 60000 : 1000},
                              &error);
     ck_assert_ptr_nonnull(server);
     struct sockaddr_in at = {.sin_family = AF_INET,
