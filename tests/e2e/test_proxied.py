@@ -80,6 +80,15 @@ class ProxyFrom(E2ETest):
         self.assertEqual(client(V2), b"x")
         self.turned_away(at, V1)
 
+    def test_rates_count_the_client(self):
+        server = self.hello("--threads", 2, "--proxy-from", "127.0.0.1", "--request-rate", "1:1")
+        for header in (V1, V2):  # two at once: no token grows between them, however slow the machine
+            with server.connect() as client:
+                client.send(header + 2 * b"GET / HTTP/1.1\r\nHost: test\r\n\r\n")
+                self.assertEqual(client.read_response().status, 200)
+                refused = client.read_response()
+                self.assertEqual((refused.status, refused.header("Retry-After")), (429, "1"))
+
     def test_behind_our_own_relay(self):
         """The site learns of the relay's clients, though all its connections come from one address."""
         server = self.site_behind("127.0.0.1/32")
