@@ -4,8 +4,8 @@
  *   test_simulation --seeds A..B          these
  *   test_simulation --seeds A --trace     one, with all that happens in it
  */
-#include "support/http_response.h"
 #include "support/run_suite.h"
+#include "support/sim_clients.h"
 #include "support/sim_site.h"
 
 #include "rill/core/log.h"
@@ -18,336 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { CLIENTS = 8, REQUESTS = 6, LATE_MS = 2, DRAIN_MS = 10000, WELL_MS = 5000, LARGE_BYTES = 300000 };
-
-/* A request, and what has to come back. */
-struct request {
-    char target[40];
-    bool is_head;
-    size_t content; /* bytes of the response's */
-};
-
-struct client {
-    struct sim_peer peer;
-    struct request requests[REQUESTS];
-    unsigned count;
-    bool garbled; /* what it sends is not what is in `requests` any more */
-    bool sound;   /* it sends nothing but valid requests, and all of them, and reads what comes: all is answered */
-    char *sends;
-    size_t length, capacity;
-    size_t expected; /* bytes, about */
-};
-
-static struct plan {
-    struct client clients[CLIENTS];
-    unsigned count;
-    bool stops_early, stop_now, rude; /* connections are closed from elsewhere */
-    bool limited;                     /* there may be fewer connections than clients */
-    unsigned faults;                  /* one in so many calls fails while it runs; 0: none */
-    unsigned messages;                /* that are published on the channel, at most */
-    bool complete;                    /* members miss none */
-    bool last_was_published;
-    unsigned stop_at_step;
-    bool stopping;
-    uint64_t stopped_ms; /* when that began */
-} plan;
-
-/* --- what clients send --- */
-
-static void append(struct client *client, const char *bytes, size_t length)
-{
-    if (client->length + length > client->capacity) {
-        client->capacity = 2 * (client->length + length) + 1024;
-        client->sends = realloc(client->sends, client->capacity);
-    }
-    memcpy(client->sends + client->length, bytes, length);
-    client->length += length;
-}
-
-__attribute__((format(printf, 2, 3))) static void say(struct client *client, const char *format, ...)
-{
-    char line[256];
-    va_list args;
-    va_start(args, format);
-    int length = vsnprintf(line, sizeof line, format, args);
-    va_end(args);
-    append(client, line, (size_t)length);
-}
-
-static size_t size_of_content(void)
-{
-    static const size_t most[] = {1, 20, 300, 4000, 4000, 30000};
-    return sim_below(most[sim_below(rill_array_length(most))]);
-}
-
-static void append_content(struct client *client, size_t n, size_t from, size_t length)
-{
-    char piece[256];
-    while (length > 0) {
-        size_t count = length < sizeof piece ? length : sizeof piece;
-        for (size_t i = 0; i < count; i++)
-            piece[i] = site_byte(n, from + i);
-        append(client, piece, count);
-        from += count;
-        length -= count;
-    }
-}
-
-static void append_body(struct client *client, size_t n, bool chunked)
-{
-    for (size_t at = 0; chunked && at < n;) {
-        size_t count = 1 + sim_below(n - at);
-        say(client, "%zx\r\n", count);
-        append_content(client, n, at, count);
-        say(client, "\r\n");
-        at += count;
-    }
-    if (chunked)
-        say(client, "0\r\n\r\n");
-    else
-        append_content(client, n, 0, n);
-}
-
-static void ask(struct client *client, bool last)
-{
-    struct request *request = &client->requests[client->count++];
-    size_t n = size_of_content(), body = size_of_content();
-    static const char *const posts[] = {"/echo", "/count", "/slow"};
-    bool post = false;
-    switch (sim_below(8)) {
-    case 0:
-        snprintf(request->target, sizeof request->target, "/later/%zu/%zu", sim_below(200), n);
-        break;
-    case 1:
-        snprintf(request->target, sizeof request->target, "/pool/%zu", n);
-        break;
-    case 2:
-        snprintf(request->target, sizeof request->target, "/stream/%zu", n);
-        break;
-    case 3:
-        snprintf(request->target, sizeof request->target, "/known/%zu", n);
-        break;
-    case 4:
-        post = true;
-        snprintf(request->target, sizeof request->target, "/ignore/%zu", n);
-        break;
-    case 5:
-    case 6:
-        post = true;
-        n = body;
-        snprintf(request->target, sizeof request->target, "%s", posts[sim_below(3)]);
-        break;
-    default:
-        snprintf(request->target, sizeof request->target, "/at-once/%zu", n);
-    }
-    request->content = n;
-    request->is_head = !post && sim_chance(6);
-    client->expected += request->is_head ? 200 : 200 + n;
-    bool chunked = post && sim_chance(2);
-    say(client, "%s %s HTTP/1.1\r\nHost: simulated\r\n",
-        post               ? "POST"
-        : request->is_head ? "HEAD"
-                           : "GET",
-        request->target);
-    if (last)
-        say(client, "Connection: close\r\n");
-    if (post && request->target[1] != 'i' && sim_chance(8)) /* unread, the body would be the connection's end */
-        say(client, "Expect: 100-continue\r\n");            /* and does not wait for it */
-    if (post && chunked)
-        say(client, "Transfer-Encoding: chunked\r\n");
-    else if (post)
-        say(client, "Content-Length: %zu\r\n", body);
-    say(client, "\r\n");
-    if (post)
-        append_body(client, body, chunked);
-}
-
-/* Something that a client does who is not sound. */
-static void spoil(struct client *client)
-{
-    struct sim_peer *peer = &client->peer;
-    client->sound = false;
-    switch (sim_below(6)) {
-    case 0: /* sends garbage */
-        client->garbled = true;
-        for (size_t i = 1 + sim_below(5); i > 0; i--)
-            client->sends[sim_below(client->length)] = (char)sim_below(256);
-        break;
-    case 1: /* stops in the middle of something, and does nothing more */
-        client->length = 1 + sim_below(client->length);
-        peer->end = SIM_END_STAY;
-        break;
-    case 2: /* ends, leaves or resets in the middle of something */
-        client->length = 1 + sim_below(client->length);
-        peer->end = sim_chance(3) ? SIM_END_HALF : sim_chance(2) ? SIM_END_LEAVE : SIM_END_RESET;
-        break;
-    case 3: /* sends all and goes */
-        peer->end = sim_chance(2) ? SIM_END_LEAVE : SIM_END_RESET;
-        break;
-    case 4: /* takes a part of the responses only */
-        peer->stops_reading = sim_below(client->expected);
-        break;
-    default: /* says nothing */
-        client->length = 0;
-        peer->end = SIM_END_STAY;
-    }
-}
-
-static uint16_t choose_port(void)
-{
-    static const uint16_t ports[] = {SITE_ECHO_PORT, SITE_RELAY_PORT, SITE_CHANNEL_PORT};
-    return !sim_chance(3) ? SITE_HTTP_PORT : plan.limited ? SITE_ECHO_PORT : ports[sim_below(3)];
-}
-
-/* What a member of the channel has to say is nothing but that something is to be published; it stays. */
-static void make_member(struct client *client)
-{
-    for (size_t i = sim_below(4); i > 0; i--)
-        append(client, "!", 1);
-    client->expected = 4000;
-    client->peer.end = SIM_END_STAY;
-}
-
-static void make_client(struct client *client)
-{
-    struct sim_peer *peer = &client->peer;
-    peer->port = choose_port();
-    bool http = peer->port == SITE_HTTP_PORT;
-    client->sound = true;
-    peer->start_ms = sim_chance(2) ? 0 : sim_below(300);
-    peer->stops_reading = SIZE_MAX;
-    peer->end = http && sim_chance(2) ? SIM_END_WAIT : SIM_END_HALF;
-    peer->pause_ms = sim_chance(2) ? 0 : sim_below(40);
-    peer->socket_bytes = (size_t)64 << (2 * sim_below(6));
-    if (peer->port == SITE_CHANNEL_PORT) {
-        make_member(client);
-    } else if (http) {
-        for (size_t i = 1 + sim_below(REQUESTS); i > 0; i--)
-            ask(client, i == 1 && sim_chance(2));
-    } else {
-        bool large = sim_chance(64); /* more than is read of one connection at a time */
-        size_t n = large ? LARGE_BYTES : 1 + size_of_content();
-        peer->input_bytes = large ? LARGE_BYTES : 0;
-        append_content(client, n, 0, n);
-        client->requests[0].content = n;
-        client->expected = n;
-    }
-    if (sim_chance(3) && client->length > 0)
-        spoil(client);
-    peer->piece_max = (size_t)1 << sim_below(14);
-    size_t pieces = 1 + (client->length + client->expected) / 40; /* a run shall not take too many steps */
-    if (peer->piece_max < pieces)
-        peer->piece_max = pieces;
-    if (peer->socket_bytes < pieces)
-        peer->socket_bytes = pieces;
-    if (peer->input_bytes)
-        peer->piece_max = peer->socket_bytes = peer->input_bytes;
-    peer->sends = client->sends;
-    peer->sends_length = client->length;
-    sim_add_peer(peer);
-}
-
-/* --- what came back --- */
-
-/* Every response is the next request's, whole and right; but the last, of a client whom something befell. */
-static void check_responses(const struct client *client, bool all)
-{
-    const struct sim_peer *peer = &client->peer;
-    unsigned answered = 0;
-    bool closing = false;
-    for (size_t at = 0; at < peer->received_length;) {
-        struct http_response response;
-        const struct request *request = answered < client->count ? &client->requests[answered] : NULL;
-        enum http_response_result result =
-            http_response_read(peer->received + at, peer->received_length - at, request && request->is_head,
-                               peer->saw_end && !peer->saw_reset, &response);
-        if (closing)
-            sim_fail("bytes after a response that said it is the last");
-        if (result == HTTP_RESPONSE_MALFORMED)
-            sim_fail("a response is malformed: %s", response.why);
-        if (result == HTTP_RESPONSE_PART) {
-            if (client->sound && peer->saw_end && !peer->saw_reset && !plan.stop_now && !plan.rude && !plan.faults &&
-                sim_now_ms() < plan.stopped_ms + DRAIN_MS)
-                sim_fail("a response is cut off because the server stops");
-            http_response_free(&response);
-            break;
-        }
-        at += response.length;
-        if (response.status == 100) {
-            http_response_free(&response);
-            continue;
-        }
-        closing = response.close;
-        struct rill_slice target = http_response_field(&response, "X-Target", NULL);
-        if (response.status == 200) {
-            if (!request || !rill_slice_equal(target, rill_slice_of(request->target)))
-                sim_fail("response %u is not to %s", answered, request ? request->target : "any request");
-            size_t wanted = request->is_head ? 0 : request->content;
-            if (response.content_length != wanted)
-                sim_fail("%s has %zu bytes", request->target, response.content_length);
-            for (size_t i = 0; i < wanted; i++)
-                if (response.content[i] != site_byte(wanted, i))
-                    sim_fail("%s: byte %zu is another", request->target, i);
-        } else if (client->sound && !(plan.faults && (response.status == 500 || response.status == 503))) {
-            sim_fail("%s is answered %u", request ? request->target : "nothing", response.status);
-        }
-        bool refused = response.status != 200;
-        answered++;
-        http_response_free(&response);
-        if (refused)
-            break; /* to a request that was not whole: it may have been for HEAD or not */
-    }
-    if (all && answered != client->count)
-        sim_fail("%u of %u requests were answered to a client of port %u", answered, client->count, peer->port);
-}
-
-static void check_echo(const struct client *client, bool all)
-{
-    const struct sim_peer *peer = &client->peer;
-    if (peer->received_length > client->length)
-        sim_fail("more came back than was sent");
-    if (peer->received_length > 0 && memcmp(peer->received, client->sends, peer->received_length) != 0)
-        sim_fail("other bytes came back than were sent");
-    if (all && peer->received_length < client->length)
-        sim_fail("%zu of %zu bytes came back", peer->received_length, client->length);
-}
-
-/* Messages are whole and as they were published, each newer than the one before; with none left out, if members miss
- * none, and the LAST among them. */
-static void check_member(const struct client *client, bool last)
-{
-    const struct sim_peer *peer = &client->peer;
-    unsigned number = 0, next = 0;
-    for (size_t at = 0; at + 9 <= peer->received_length;) {
-        const char *message = peer->received + at;
-        if (sscanf(message, "%8u", &number) != 1 || number < next || number >= site.published)
-            sim_fail("a message is not among those that may come");
-        if (plan.complete && next > 0 && number != next)
-            sim_fail("messages from %u to %u are lost", next, number - 1);
-        size_t length = site_message_length(number);
-        size_t here = length < peer->received_length - at ? length : peer->received_length - at;
-        for (size_t i = 8; i < here; i++)
-            if (message[i] != (i + 1 < length ? site_byte(number, i) : '\n'))
-                sim_fail("byte %zu of message %u is another", i, number);
-        next = number + 1;
-        at += length;
-    }
-    if (last && next != site.published)
-        sim_fail("a member has not received the last message, %u, but %u at the most", site.published - 1, number);
-}
-
-static void check_client(const struct client *client, bool all)
-{
-    if (client->peer.port == SITE_HTTP_PORT && client->garbled)
-        return;
-    all = all && client->sound;
-    if (client->peer.port == SITE_HTTP_PORT)
-        check_responses(client, all);
-    else if (client->peer.port == SITE_CHANNEL_PORT)
-        check_member(client, all);
-    else
-        check_echo(client, all);
-}
+enum { LATE_MS = 2, WELL_MS = 5000 };
 
 /* --- what has to hold all the time --- */
 
@@ -382,8 +53,8 @@ static void check_timers(const struct rill_loop *loop, uint64_t now_ms)
 static void after_turn(struct rill_loop *loop, bool asleep)
 {
     struct rill_net *net = loop->slots[RILL_LOOP_SLOT_NET];
-    if (plan.faults && rill_server_state(site.server.net) >= SERVER_RUNNING)
-        sim_faults(plan.faults);
+    if (sim_plan.faults && rill_server_state(site.server.net) >= SERVER_RUNNING)
+        sim_faults(sim_plan.faults);
     if (!asleep)
         return;
     uint64_t now_ms = rill_clock_ns() / 1000000;
@@ -398,25 +69,25 @@ static void after_turn(struct rill_loop *loop, bool asleep)
 static void stop(void *arg)
 {
     (void)arg;
-    if (!plan.stopping)
-        plan.stopped_ms = sim_now_ms();
-    plan.stopping = true;
-    sim_note("the server is to stop", plan.stop_now, 0);
-    rill_server_stop(site.server.net, plan.stop_now);
+    if (!sim_plan.stopping)
+        sim_plan.stopped_ms = sim_now_ms();
+    sim_plan.stopping = true;
+    sim_note("the server is to stop", sim_plan.stop_now, 0);
+    rill_server_stop(site.server.net, sim_plan.stop_now);
 }
 
 static void on_other_thread(void)
 {
     struct rill_server *server = site.server.net;
-    if (plan.stops_early && sim_steps() >= plan.stop_at_step && (!plan.stopping || sim_chance(16)))
+    if (sim_plan.stops_early && sim_steps() >= sim_plan.stop_at_step && (!sim_plan.stopping || sim_chance(16)))
         stop(NULL);
-    if (plan.messages > 0 && site.published < plan.messages)
+    if (sim_plan.messages > 0 && site.published < sim_plan.messages)
         site_publish();
-    if (!plan.rude || site.conn_count == 0 || rill_server_state(server) != SERVER_RUNNING)
+    if (!sim_plan.rude || site.conn_count == 0 || rill_server_state(server) != SERVER_RUNNING)
         return;
     const struct site_conn *conn = &site.conns[sim_below(site.conn_count)];
     int error = rill_conn_post_close(conn->loop, (struct rill_conn_id){conn->id});
-    if (error < 0 && !(error == -ENOMEM && plan.faults))
+    if (error < 0 && !(error == -ENOMEM && sim_plan.faults))
         sim_fail("an order is refused");
 }
 
@@ -429,15 +100,15 @@ static void publish(void *arg)
 /* Nothing happens any more: everybody has what he can get. Then the server stops. */
 static bool on_quiet(void)
 {
-    if (plan.stopping)
+    if (sim_plan.stopping)
         return false;
-    if (!plan.last_was_published) { /* and that comes to all members, too */
-        plan.last_was_published = true;
+    if (!sim_plan.last_was_published) { /* and that comes to all members, too */
+        sim_plan.last_was_published = true;
         sim_as_other(publish, NULL);
         return true;
     }
-    for (unsigned i = 0; i < plan.count; i++)
-        check_client(&plan.clients[i], !plan.rude && !plan.faults);
+    for (unsigned i = 0; i < sim_plan.count; i++)
+        sim_client_check(&sim_plan.clients[i], !sim_plan.rude && !sim_plan.faults);
     sim_as_other(stop, NULL);
     return true;
 }
@@ -461,10 +132,10 @@ static void make_server(void)
                             {.address = "127.0.0.1:9"}}},
         .idle_timeout_ms = 1000 + sim_below(60000),
     };
-    plan.limited = config.net.max_connections > 0 || config.net.max_connections_per_address > 0;
+    sim_plan.limited = config.net.max_connections > 0 || config.net.max_connections_per_address > 0;
     site_start(&config);
-    plan.complete = sim_chance(2);
-    if (plan.complete) /* who must not miss anything is closed when there is no memory for it to wait in */
+    sim_plan.complete = sim_chance(2);
+    if (sim_plan.complete) /* who must not miss anything is closed when there is no memory for it to wait in */
         site.membership = (struct rill_membership){.slow = RILL_SLOW_CLOSE};
     else
         site.membership = (struct rill_membership){.slow = (enum rill_slow)sim_below(2), .max_bytes = 1000};
@@ -478,32 +149,32 @@ static uint64_t run_seed(uint64_t seed)
                               .accept_faults = seed % 5 == 0 ? 40 : 0,
                               .interrupts = seed % 3 == 0 ? 30 : 0};
     static const enum faulty_call kinds[] = {FAULTY_MEMORY, FAULTY_RECV, FAULTY_SEND, FAULTY_EPOLL_CTL, FAULTY_CONNECT};
-    memset(&plan, 0, sizeof plan);
+    memset(&sim_plan, 0, sizeof sim_plan);
     if (seed % 4 == 0) /* memory alone, or with it a kind of calls, or two */
         for (unsigned i = 0; i < 3; i++)
             world.faults[kinds[seed / 4 % rill_array_length(kinds) * i % rill_array_length(kinds)]] = true;
     sim_begin(seed, &world);
     make_server();
-    plan.faults = seed % 4 == 0 ? 4U << sim_below(8) : 0;
-    plan.messages = sim_chance(2) ? 0 : (unsigned)sim_below(40);
-    plan.count = 1 + (unsigned)sim_below(CLIENTS);
-    for (unsigned i = 0; i < plan.count; i++)
-        make_client(&plan.clients[i]);
-    plan.stops_early = sim_chance(3);
-    plan.stop_now = sim_chance(3);
-    plan.stop_at_step = (unsigned)sim_below(600);
-    plan.rude = sim_chance(8);
+    sim_plan.faults = seed % 4 == 0 ? 4U << sim_below(8) : 0;
+    sim_plan.messages = sim_chance(2) ? 0 : (unsigned)sim_below(40);
+    sim_plan.count = 1 + (unsigned)sim_below(SIM_CLIENTS);
+    for (unsigned i = 0; i < sim_plan.count; i++)
+        sim_client_make(&sim_plan.clients[i]);
+    sim_plan.stops_early = sim_chance(3);
+    sim_plan.stop_now = sim_chance(3);
+    sim_plan.stop_at_step = (unsigned)sim_below(600);
+    sim_plan.rude = sim_chance(8);
     site_run();
-    bool all_sound = !plan.rude && !plan.faults;
-    for (unsigned i = 0; i < plan.count; i++)
-        all_sound = all_sound && plan.clients[i].sound;
-    if (sim_now_ms() > plan.stopped_ms + (all_sound ? WELL_MS : DRAIN_MS + 100))
-        sim_fail("it took %" PRIu64 " ms to stop", sim_now_ms() - plan.stopped_ms);
-    for (unsigned i = 0; i < plan.count; i++)
-        check_client(&plan.clients[i], false);
+    bool all_sound = !sim_plan.rude && !sim_plan.faults;
+    for (unsigned i = 0; i < sim_plan.count; i++)
+        all_sound = all_sound && sim_plan.clients[i].sound;
+    if (sim_now_ms() > sim_plan.stopped_ms + (all_sound ? WELL_MS : SIM_DRAIN_MS + 100))
+        sim_fail("it took %" PRIu64 " ms to stop", sim_now_ms() - sim_plan.stopped_ms);
+    for (unsigned i = 0; i < sim_plan.count; i++)
+        sim_client_check(&sim_plan.clients[i], false);
     uint64_t hash = sim_end();
-    for (unsigned i = 0; i < plan.count; i++)
-        free(plan.clients[i].sends);
+    for (unsigned i = 0; i < sim_plan.count; i++)
+        free(sim_plan.clients[i].sends);
     return hash;
 }
 

@@ -51,6 +51,7 @@ struct sim_peer {
 
     /* Private. */
     struct sim_peer *link; /* a connection of the server with itself: the wire's other half */
+    struct sim_peer *next; /* in a backlog */
     struct sim_socket *socket;
     size_t received_capacity;
     uint64_t busy_until_ms;

@@ -7,7 +7,7 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 
-enum { SIM_FD_BASE = 10000, SIM_FD_MAX = 256, SIM_WATCHES = 2, SIM_LOOPS = 8, SIM_PEERS = 128, SIM_JOBS = 256 };
+enum { SIM_FD_BASE = 10000, SIM_FD_MAX = 256, SIM_WATCHES = 2, SIM_LOOPS = 8, SIM_PEERS = 512, SIM_JOBS = 256 };
 
 enum sim_fd_kind { SIM_FD_FREE, SIM_FD_NEW, SIM_FD_LISTENING, SIM_FD_STREAM, SIM_FD_EVENT, SIM_FD_TIMER };
 
@@ -18,9 +18,8 @@ struct sim_fd {
     bool fired;    /* TIMER */
     uint16_t port; /* LISTENING */
     uint64_t count, expires_ns;
-    struct sim_socket *socket;           /* STREAM */
-    struct sim_peer *backlog[SIM_PEERS]; /* LISTENING */
-    unsigned backlog_count;
+    struct sim_socket *socket; /* STREAM */
+    struct sim_peer *backlog;  /* LISTENING: who has connected, oldest first */
     struct event *watches[SIM_WATCHES];
 };
 
@@ -33,6 +32,7 @@ struct sim_socket {
     char *tx;
     size_t tx_length, tx_capacity;
     bool rx_end, tx_end; /* the streams' ends */
+    bool closed;         /* by the server */
     bool error, dead;    /* a reset that was not told yet; there was one */
     bool no_space;       /* the server waits for room */
     bool reset_on_close;
@@ -51,8 +51,10 @@ struct sim {
     struct event_base *main_base;
     struct rill_loop *loops[SIM_LOOPS];
     unsigned loop_count;
-    struct sim_peer *peers[SIM_PEERS];
-    unsigned peer_count;
+    struct sim_peer *peers[SIM_PEERS];  /* all */
+    struct sim_peer *live[SIM_PEERS];   /* those of whom something may come yet */
+    struct sim_peer *acting[SIM_PEERS]; /* those who could act when it was looked at last */
+    unsigned peer_count, live_count;
 };
 
 extern struct sim sim;

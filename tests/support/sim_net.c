@@ -145,7 +145,10 @@ static void connect_peer(struct sim_peer *peer)
     struct sim_fd *entry = &sim.fds[fits[sim_below(count)]];
     make_socket(peer);
     peer->connected = true;
-    entry->backlog[entry->backlog_count++] = peer;
+    struct sim_peer **last = &entry->backlog;
+    while (*last)
+        last = &(*last)->next;
+    *last = peer;
     entry->edge = true;
     sim_note("connect", peer->port, 0);
     if (peer->link)
@@ -263,11 +266,23 @@ static bool can_act(struct sim_peer *peer)
     return next_action(peer, false) != ACT_NONE || answers_reset(peer);
 }
 
+/* Nothing will come of PEER any more. */
+static bool is_done(const struct sim_peer *peer)
+{
+    return peer->over && (!peer->socket || peer->socket->dead || peer->socket->closed);
+}
+
 unsigned sim_net_choices(void)
 {
-    unsigned count = 0;
-    for (unsigned i = 0; i < sim.peer_count; i++)
-        count += can_act(sim.peers[i]);
+    unsigned count = 0, kept = 0;
+    for (unsigned i = 0; i < sim.live_count; i++) {
+        struct sim_peer *peer = sim.live[i];
+        if (can_act(peer))
+            sim.acting[count++] = peer;
+        if (!is_done(peer))
+            sim.live[kept++] = peer;
+    }
+    sim.live_count = kept;
     return count;
 }
 
@@ -302,19 +317,14 @@ static void act(struct sim_peer *peer)
 
 void sim_net_choose(unsigned choice)
 {
-    for (unsigned i = 0; i < sim.peer_count; i++) {
-        if (can_act(sim.peers[i]) && choice-- == 0) {
-            act(sim.peers[i]);
-            return;
-        }
-    }
+    act(sim.acting[choice]);
 }
 
 uint64_t sim_net_next_ms(void)
 {
     uint64_t next = UINT64_MAX, now = sim_now_ms();
-    for (unsigned i = 0; i < sim.peer_count; i++) {
-        const struct sim_peer *peer = sim.peers[i];
+    for (unsigned i = 0; i < sim.live_count; i++) {
+        const struct sim_peer *peer = sim.live[i];
         uint64_t at = peer->connected ? peer->busy_until_ms : peer->start_ms;
         if (!peer->over && at > now && at < next)
             next = at;
@@ -327,6 +337,7 @@ void sim_add_peer(struct sim_peer *peer)
     if (sim.peer_count == SIM_PEERS)
         sim_fail("more than %d ends of connections", SIM_PEERS);
     sim.peers[sim.peer_count++] = peer;
+    sim.live[sim.live_count++] = peer;
 }
 
 void sim_net_free(void)

@@ -14,6 +14,8 @@ enum { BASE_ACTIVE = 32, SPIN_TURNS = 2000, STEPS_MAX = 400000 };
 
 struct event_base {
     bool edges;
+    struct event *watched[SIM_FD_MAX * SIM_WATCHES];
+    unsigned watched_count;
     struct event *active[BASE_ACTIVE]; /* about to be told; NULL: deleted meanwhile */
     short what[BASE_ACTIVE];
     unsigned active_count;
@@ -73,10 +75,8 @@ int event_base_get_features(const struct event_base *base)
 
 void event_base_free(struct event_base *base)
 {
-    for (int i = 0; i < sim.fd_top; i++)
-        for (unsigned k = 0; k < SIM_WATCHES; k++)
-            if (sim.fds[i].watches[k] && sim.fds[i].watches[k]->ev_base == base)
-                sim_fail("a base is freed that still watches descriptor %d", SIM_FD_BASE + i);
+    if (base->watched_count > 0)
+        sim_fail("a base is freed that still watches descriptor %d", base->watched[0]->ev_fd);
     free(base);
 }
 
@@ -124,6 +124,7 @@ int event_add(struct event *event, const struct timeval *timeout)
     if (!place)
         sim_fail("more than %d events of descriptor %d", SIM_WATCHES, event->ev_fd);
     *place = event;
+    event->ev_base->watched[event->ev_base->watched_count++] = event;
     sim.fds[event->ev_fd - SIM_FD_BASE].edge = true;
     return 0;
 }
@@ -135,8 +136,13 @@ int event_del(struct event *event)
         if (base->active[i] == event)
             base->active[i] = NULL;
     struct event **place = place_of(event, event);
-    if (place)
-        *place = NULL;
+    if (!place)
+        return 0;
+    *place = NULL;
+    unsigned at = 0;
+    while (base->watched[at] != event)
+        at++;
+    base->watched[at] = base->watched[--base->watched_count];
     return 0;
 }
 
@@ -166,16 +172,17 @@ static short socket_ready(struct sim_socket *socket, bool edges)
     return what;
 }
 
-/* What EVENT would be told of ENTRY now. */
-static short ready(struct sim_fd *entry, const struct event *event)
+/* What EVENT would be told now. */
+static short ready(const struct event *event)
 {
+    const struct sim_fd *entry = &sim.fds[event->ev_fd - SIM_FD_BASE];
     bool edges = event->ev_base->edges;
     if (edges && event->ev_events & EV_ET && !entry->edge)
         return 0;
     short what = 0;
     switch (entry->kind) {
     case SIM_FD_LISTENING:
-        what = entry->backlog_count > 0 ? EV_READ : 0;
+        what = entry->backlog ? EV_READ : 0;
         break;
     case SIM_FD_EVENT:
         what = entry->count > 0 ? EV_READ : 0;
@@ -194,12 +201,9 @@ static short ready(struct sim_fd *entry, const struct event *event)
 
 static bool base_ready(const struct event_base *base)
 {
-    for (int i = 0; i < sim.fd_top; i++)
-        for (unsigned k = 0; k < SIM_WATCHES; k++) {
-            const struct event *event = sim.fds[i].watches[k];
-            if (event && event->ev_base == base && ready(&sim.fds[i], event))
-                return true;
-        }
+    for (unsigned i = 0; i < base->watched_count; i++)
+        if (ready(base->watched[i]))
+            return true;
     return false;
 }
 
@@ -212,18 +216,16 @@ bool sim_loop_is_awake(struct rill_loop *loop)
 static void dispatch(struct event_base *base)
 {
     unsigned count = 0;
-    for (int i = 0; i < sim.fd_top; i++)
-        for (unsigned k = 0; k < SIM_WATCHES; k++) {
-            struct event *event = sim.fds[i].watches[k];
-            short what = event && event->ev_base == base ? ready(&sim.fds[i], event) : 0;
-            if (!what || count == BASE_ACTIVE)
-                continue;
-            unsigned at = (unsigned)sim_below(++count);
-            base->active[count - 1] = base->active[at];
-            base->what[count - 1] = base->what[at];
-            base->active[at] = event;
-            base->what[at] = what;
-        }
+    for (unsigned i = 0; i < base->watched_count && count < BASE_ACTIVE; i++) {
+        short what = ready(base->watched[i]);
+        if (!what)
+            continue;
+        unsigned at = (unsigned)sim_below(++count);
+        base->active[count - 1] = base->active[at];
+        base->what[count - 1] = base->what[at];
+        base->active[at] = base->watched[i];
+        base->what[at] = what;
+    }
     if (count > 1 && sim_chance(3))
         count = 1 + (unsigned)sim_below(count - 1);
     base->active_count = count;

@@ -52,7 +52,11 @@ void site_run(void);
 void site_publish(void);
 size_t site_message_length(unsigned number);
 
-/* The I-th byte of content of N bytes. */
-char site_byte(size_t n, size_t i);
+/* Whether BYTES are the first LENGTH of message NUMBER, from the ninth on. */
+bool site_is_message(const char *bytes, unsigned number, size_t length);
+
+/* Content of N bytes: writes LENGTH bytes of it, FROM one on; whether BYTES are these. */
+void site_fill(char *into, size_t n, size_t from, size_t length);
+bool site_is_content(const char *bytes, size_t n, size_t from, size_t length);
 
 #endif

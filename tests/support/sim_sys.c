@@ -120,6 +120,7 @@ struct sim_fd *sim_fd_of(int fd, enum sim_fd_kind kind, const char *call)
 static void close_socket(struct sim_socket *socket)
 {
     socket->fd = -1;
+    socket->closed = true;
     if (socket->connecting) { /* the other end hears of it, if there is one by then, as of a reset */
         socket->connecting = false;
         socket->peer->over = true;
@@ -146,8 +147,8 @@ int rill_sys_close(int fd)
     sim_note("close", (uint64_t)fd, 0);
     if (entry->kind == SIM_FD_STREAM)
         close_socket(entry->socket);
-    for (unsigned i = 0; i < entry->backlog_count; i++)
-        entry->backlog[i]->saw_reset = entry->backlog[i]->over = true;
+    for (struct sim_peer *peer = entry->backlog; peer; peer = peer->next)
+        peer->saw_reset = peer->over = true;
     entry->kind = SIM_FD_FREE;
     return 0;
 }
@@ -275,7 +276,7 @@ int rill_sys_accept4(int fd, struct sockaddr *addr, socklen_t *length, int flags
     static const int faults[] = {ECONNABORTED, EMFILE, ENFILE, ENOBUFS, EINTR, ENETDOWN, EPROTO};
     struct sim_fd *entry = sim_fd_of(fd, SIM_FD_LISTENING, "accept4");
     (void)flags;
-    if (entry->backlog_count == 0) {
+    if (!entry->backlog) {
         errno = EAGAIN;
         return -1;
     }
@@ -287,10 +288,8 @@ int rill_sys_accept4(int fd, struct sockaddr *addr, socklen_t *length, int flags
     int new_fd = open_fd(SIM_FD_STREAM);
     if (new_fd < 0)
         return -1;
-    struct sim_peer *peer = entry->backlog[0];
-    entry->backlog_count--;
-    for (unsigned i = 0; i < entry->backlog_count; i++)
-        entry->backlog[i] = entry->backlog[i + 1];
+    struct sim_peer *peer = entry->backlog;
+    entry->backlog = peer->next;
     sim_fd_of(new_fd, SIM_FD_STREAM, "accept")->socket = peer->socket;
     peer->socket->fd = new_fd;
     struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(40000)};
