@@ -10,6 +10,7 @@
  * holds half a line in the middle, however short the writes were. */
 #include "rill/core/line_writer.h"
 
+#include "rill/core/append_internal.h"
 #include "rill/core/log.h"
 #include "rill/core/sys.h"
 
@@ -58,6 +59,7 @@ struct rill_line_writer {
     bool is_socket;
     int failed;                        /* the errno that is said already; 0: writing works */
     bool drop_said;                    /* in the error log, since the file was opened */
+    bool torn;                         /* the file was opened with a last line that has no end */
     bool stalled;                      /* the file took less than it was given */
     struct rill_line_channel *cut;     /* whose line stands half written in the file */
     atomic_uint_fast64_t dropped_here; /* lines lost between ring and file */
@@ -88,13 +90,13 @@ static int open_stdout(bool *is_socket)
     return fd < 0 ? -errno : fd;
 }
 
-static int open_file(const struct rill_line_writer *writer, bool *is_socket)
+/* *TORN stays as it is unless the file ends within a line. */
+static int open_file(const struct rill_line_writer *writer, bool *is_socket, bool *torn)
 {
     if (!writer->path)
         return open_stdout(is_socket);
     *is_socket = false;
-    int fd = rill_sys_open(writer->path, O_WRONLY | O_APPEND | O_CREAT | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0640);
-    return fd < 0 ? -errno : fd;
+    return rill_append_open(writer->path, O_NONBLOCK, torn);
 }
 
 static const char *file_name(const struct rill_line_writer *writer)
@@ -162,6 +164,12 @@ static bool notice_pending(struct rill_line_writer *writer, uint64_t now_ms)
 {
     if (writer->notice_sent > 0)
         return true;
+    if (writer->torn) { /* first of all the end of what somebody else began */
+        writer->notice_count = writer->dropped_noted;
+        writer->notice_length = 1;
+        writer->notice[0] = '\n';
+        return true;
+    }
     uint64_t dropped = rill_line_writer_dropped(writer);
     bool stopping = atomic_load_explicit(&writer->stopping, memory_order_relaxed);
     if (dropped == writer->dropped_noted || (!stopping && now_ms - writer->noted_at_ms < NOTICE_EVERY_MS))
@@ -216,9 +224,10 @@ static void batch_written(struct batch *batch, struct rill_line_writer *writer, 
         writer->notice_sent += taken;
         length -= taken;
         if (writer->notice_sent == writer->notice_length) {
+            writer->noted_at_ms = writer->torn ? writer->noted_at_ms : now_ms;
             writer->notice_sent = 0;
+            writer->torn = false;
             writer->dropped_noted = writer->notice_count;
-            writer->noted_at_ms = now_ms;
         }
         i = 1;
     }
@@ -298,8 +307,8 @@ static void reopen_file(struct rill_line_writer *writer)
 {
     if (!writer->path)
         return;
-    bool is_socket = false;
-    int fd = open_file(writer, &is_socket);
+    bool is_socket = false, torn = false;
+    int fd = open_file(writer, &is_socket, &torn);
     if (fd < 0) {
         rill_log_error("cannot open %s again: %s; going on with the old file", file_name(writer), strerror(-fd));
         return;
@@ -308,6 +317,7 @@ static void reopen_file(struct rill_line_writer *writer)
     rill_sys_close(writer->fd);
     writer->fd = fd;
     writer->is_socket = is_socket;
+    writer->torn = torn;
     writer->failed = 0;
     writer->drop_said = false;
 }
@@ -427,7 +437,7 @@ struct rill_line_writer *rill_line_writer_start(const struct rill_line_writer_co
             goto fail_path;
         memcpy(writer->path, config->path, size);
     }
-    writer->fd = open_file(writer, &writer->is_socket);
+    writer->fd = open_file(writer, &writer->is_socket, &writer->torn);
     if (writer->fd < 0) {
         *error = writer->fd;
         goto fail_open;

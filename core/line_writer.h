@@ -3,7 +3,8 @@
  * Each loop owns a channel: a ring of bytes with one producer (the loop) and one consumer (the writer's thread), with
  * no lock between them. A loop that finds its ring full drops the line and counts it; it never waits. The
  * thread gathers what all rings hold and writes it with few large writes; now and then it says in the file how many
- * lines were dropped. */
+ * lines were dropped. A file that takes nothing, because its disk is full for instance, is tried again and again; the
+ * error log says so once. */
 #ifndef RILL_CORE_LINE_WRITER_H
 #define RILL_CORE_LINE_WRITER_H
 

@@ -1,5 +1,5 @@
-/* log.c - the process's one log sink. A mutex serves all: lines are rare, and each is one write(2). */
-#include "rill/core/log.h"
+/* log.c - the error log's levels, and how its lines are made; log_sink.c has where they go. */
+#include "rill/core/log_internal.h"
 
 #include "rill/core/sys.h"
 
@@ -7,16 +7,9 @@
 #include <stdatomic.h>
 #include <stdio.h>
 
-#define LINE_BYTES 2048
 #define PREFIX_BYTES 80
 
-static struct {
-    pthread_mutex_t lock;
-    int fd;     /* written with lock held; atomic, for rill_log_fd() */
-    char *path; /* guarded by lock; NULL: standard error */
-} sink = {PTHREAD_MUTEX_INITIALIZER, STDERR_FILENO, NULL};
-
-static atomic_int sink_level = RILL_LOG_INFO;
+static atomic_int least_level = RILL_LOG_INFO;
 
 static const char *const level_names[] = {"debug", "info", "warn", "error", "off"};
 
@@ -33,81 +26,12 @@ int rill_log_level_parse(const char *text, enum rill_log_level *level)
 
 void rill_log_set_level(enum rill_log_level level)
 {
-    atomic_store_explicit(&sink_level, (int)level, memory_order_relaxed);
+    atomic_store_explicit(&least_level, (int)level, memory_order_relaxed);
 }
 
 bool rill_log_enabled(enum rill_log_level level)
 {
-    return level < RILL_LOG_OFF && (int)level >= atomic_load_explicit(&sink_level, memory_order_relaxed);
-}
-
-static int open_append(const char *path)
-{
-    int fd = rill_sys_open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
-    return fd < 0 ? -errno : fd;
-}
-
-/* Takes FD and PATH over; the old ones go. */
-static void sink_replace(int fd, char *path)
-{
-    pthread_mutex_lock(&sink.lock);
-    int old_fd = sink.path ? sink.fd : -1;
-    char *old_path = sink.path;
-    __atomic_store_n(&sink.fd, fd, __ATOMIC_RELAXED);
-    sink.path = path;
-    pthread_mutex_unlock(&sink.lock);
-    if (old_fd >= 0)
-        rill_sys_close(old_fd);
-    rill_sys_free(old_path);
-}
-
-static char *copy_text(const char *text)
-{
-    size_t size = strlen(text) + 1;
-    char *copy = rill_sys_malloc(size);
-    return copy ? memcpy(copy, text, size) : NULL;
-}
-
-int rill_log_open(const char *path)
-{
-    if (!path) {
-        sink_replace(STDERR_FILENO, NULL);
-        return 0;
-    }
-    char *copy = copy_text(path);
-    if (!copy)
-        return -ENOMEM;
-    int fd = open_append(path);
-    if (fd < 0) {
-        rill_sys_free(copy);
-        return fd;
-    }
-    sink_replace(fd, copy);
-    return 0;
-}
-
-int rill_log_fd(void)
-{
-    return __atomic_load_n(&sink.fd, __ATOMIC_RELAXED);
-}
-
-int rill_log_reopen(void)
-{
-    pthread_mutex_lock(&sink.lock);
-    int rc = 0;
-    int old_fd = -1;
-    if (sink.path) {
-        rc = open_append(sink.path);
-        if (rc >= 0) {
-            old_fd = sink.fd;
-            __atomic_store_n(&sink.fd, rc, __ATOMIC_RELAXED);
-            rc = 0;
-        }
-    }
-    pthread_mutex_unlock(&sink.lock);
-    if (old_fd >= 0)
-        rill_sys_close(old_fd);
-    return rc;
+    return level < RILL_LOG_OFF && (int)level >= atomic_load_explicit(&least_level, memory_order_relaxed);
 }
 
 /* "2026-01-31T12:00:00.123Z warn reactor-0: ". The main thread's name is the program's, so it is called main here. */
@@ -150,26 +74,25 @@ static size_t copy_escaped(char *into, size_t size, const char *text)
     return used;
 }
 
+size_t rill_log_line(char into[RILL_LOG_LINE_BYTES], enum rill_log_level level, const char *text)
+{
+    size_t used = format_prefix(into, level);
+    used += copy_escaped(into + used, RILL_LOG_LINE_BYTES - used - 1, text);
+    into[used++] = '\n';
+    return used;
+}
+
 void rill_log(enum rill_log_level level, const char *format, ...)
 {
     if (!rill_log_enabled(level))
         return;
     int saved_errno = errno; /* callers log first and look at errno later */
-    char text[LINE_BYTES];
+    char text[RILL_LOG_LINE_BYTES], line[RILL_LOG_LINE_BYTES];
     va_list args;
     va_start(args, format);
     int n = vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    if (n >= 0) {
-        char line[LINE_BYTES];
-        size_t used = format_prefix(line, level);
-        used += copy_escaped(line + used, sizeof line - used - 1, text);
-        line[used++] = '\n';
-        pthread_mutex_lock(&sink.lock);
-        /* When the log itself cannot be written there is nowhere left to say so. */
-        ssize_t ignored = rill_sys_write(sink.fd, line, used);
-        (void)ignored;
-        pthread_mutex_unlock(&sink.lock);
-    }
+    if (n >= 0)
+        rill_log_sink_write(line, rill_log_line(line, level, text));
     errno = saved_errno;
 }

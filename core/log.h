@@ -1,7 +1,12 @@
 /* log.h - the error log: levels, one line a message, and the process's one log sink.
  *
  * Lines look like: 2026-01-31T12:00:00.123Z warn reactor-0: text. They are written with one write(2) each, to standard
- * error or to a file, and are rare by design: nothing is logged on the way of a good request. */
+ * error or to a file, and are rare by design: nothing is logged on the way of a good request.
+ *
+ * While a file takes nothing, because its disk is full for instance, lines are dropped and counted, and standard error
+ * is told once; when it takes lines again, a line says how many are missing there. A line of which the file took a part
+ * is finished first. So there are whole lines in the file; one that a crash has left without its end is ended when the
+ * file is opened. */
 #ifndef RILL_CORE_LOG_H
 #define RILL_CORE_LOG_H
 
@@ -39,6 +44,9 @@ int rill_log_reopen(void);
 /* Writes a line. Longer than 2 KiB is cut; control bytes are shown as \xNN. Never blocks longer than write(2) does.
  * Thread: any. */
 void rill_log(enum rill_log_level level, const char *format, ...) RILL_PRINTF(2, 3);
+
+/* Lines dropped since the start. Thread: any. */
+uint64_t rill_log_dropped(void);
 
 /* The descriptor that lines go to at the moment; for signal handlers, which may call nothing else here. Thread: any. */
 int rill_log_fd(void);

@@ -105,6 +105,8 @@ static void look(const struct rill_admin *admin, struct rill_admin_view *view)
         rill_workers_stats(pool, &view->pool);
     view->refused = rill_server_refused(admin->server);
     rill_server_overload_stats(admin->server, &view->overload);
+    view->has_access_log = admin->http && rill_http_server_lines_dropped(admin->http, &view->access_lines_dropped);
+    view->error_lines_dropped = rill_log_dropped();
     view->resident_bytes = rill_admin_resident_bytes();
     view->descriptors = rill_admin_descriptors();
     look_at_loops(admin, view);

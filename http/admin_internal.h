@@ -21,6 +21,8 @@ struct rill_admin_view {
     bool has_pool;
     struct rill_workers_stats pool;
     uint64_t refused; /* connections, by the server */
+    bool has_access_log;
+    uint64_t access_lines_dropped, error_lines_dropped;
     struct rill_overload_stats overload;
     uint64_t resident_bytes, descriptors;            /* of the process; 0: cannot be told */
     unsigned loop_count;                             /* none before the server runs */

@@ -169,6 +169,16 @@ static void print_overload(struct rill_admin_text *text, const struct rill_admin
            view->overload.pauses);
 }
 
+static void print_logs(struct rill_admin_text *text, const struct rill_admin_view *view)
+{
+    head(text, "rill_log_lines_dropped_total", "counter", "Lines that a log lacks because it could not be written.");
+    rill_admin_print(text, "rill_log_lines_dropped_total{log=\"error\"} %llu\n",
+                     (unsigned long long)view->error_lines_dropped);
+    if (view->has_access_log)
+        rill_admin_print(text, "rill_log_lines_dropped_total{log=\"access\"} %llu\n",
+                         (unsigned long long)view->access_lines_dropped);
+}
+
 static void print_buffered(struct rill_admin_text *text, const struct rill_admin_view *view)
 {
     head(text, "rill_buffered_bytes", "gauge", "Bytes of memory for input and output that wait.");
@@ -245,6 +255,7 @@ void rill_admin_metrics(struct rill_admin_text *text, const struct rill_admin_vi
     number(text, "rill_connections_refused_total", "counter",
            "Connections closed unheard, for a limit by address or the list of proxies.", view->refused);
     print_overload(text, view);
+    print_logs(text, view);
     if (view->loop_count > 0) {
         print_counters(text, view);
         print_buffered(text, view);

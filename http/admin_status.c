@@ -101,10 +101,12 @@ void rill_admin_status(struct rill_admin_text *text, const struct rill_admin_vie
     print_string(text, "state", view->state);
     rill_admin_print(text,
                      "\"time_ns\":%llu,\"process\":{\"resident_bytes\":%llu,\"descriptors\":%llu},"
-                     "\"refused_connections\":%llu,\"overload\":{\"on\":%s,\"begun\":%llu,\"pauses\":%llu},\"loops\":[",
+                     "\"refused_connections\":%llu,\"overload\":{\"on\":%s,\"begun\":%llu,\"pauses\":%llu},"
+                     "\"dropped_log_lines\":{\"error\":%llu,\"access\":%llu},\"loops\":[",
                      (number_t)rill_clock_ns(), (number_t)view->resident_bytes, (number_t)view->descriptors,
                      (number_t)view->refused, view->overload.on ? "true" : "false", (number_t)view->overload.begun,
-                     (number_t)view->overload.pauses);
+                     (number_t)view->overload.pauses, (number_t)view->error_lines_dropped,
+                     (number_t)view->access_lines_dropped);
     for (unsigned i = 0; i < view->loop_count; i++) {
         if (i > 0)
             rill_admin_print(text, ",");

@@ -10,6 +10,12 @@ const struct rill_http_stats *rill_http_server_stats(const struct rill_http_serv
     return http ? &http->stats : NULL;
 }
 
+bool rill_http_server_lines_dropped(const struct rill_http_server *server, uint64_t *lines)
+{
+    *lines = server->log ? rill_line_writer_dropped(server->log) : 0;
+    return server->log != NULL;
+}
+
 uint64_t rill_http_stats_ended(const struct rill_http_stats *stats, unsigned class_digit)
 {
     uint64_t ended = 0;

@@ -31,6 +31,10 @@ struct rill_http_stats {
  * rill_http_server_free(). Thread: any. */
 const struct rill_http_stats *rill_http_server_stats(const struct rill_http_server *server, unsigned i);
 
+/* Sets *LINES to how many lines the access log lacks, see rill_line_writer_dropped(); false when there is no access
+ * log. Thread: any. */
+bool rill_http_server_lines_dropped(const struct rill_http_server *server, uint64_t *lines);
+
 /* Those that have ended with a status whose first digit is CLASS_DIGIT; 0: with none. Thread: any. */
 uint64_t rill_http_stats_ended(const struct rill_http_stats *stats, unsigned class_digit);
 

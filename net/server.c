@@ -273,6 +273,7 @@ static int take_signals(struct rill_server *server)
     static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
     struct event_base *base = rill_loop_base(server->main_loop);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a log that may not grow any more fails with EFBIG then */
     for (unsigned i = 0; i < rill_array_length(numbers); i++) {
         event_callback_fn callback = numbers[i] == SIGHUP ? on_reload_signal : on_stop_signal;
         server->signals[i] = evsignal_new(base, numbers[i], callback, server);

@@ -118,8 +118,8 @@ struct rill_server_config {
 struct rill_server *rill_server_new(const struct rill_server_config *config, int *error);
 
 /* Serves until stopped. With SIGNALS, takes SIGINT and SIGTERM (drain; the second one stops at once), SIGHUP (reload)
- * and ignores SIGPIPE; without, the program sees to them. Returns 0 after an orderly stop, or a negative errno. Runs
- * once. Thread: with SIGNALS the one that made the server. */
+ * and ignores SIGPIPE and SIGXFSZ; without, the program sees to them. Returns 0 after an orderly stop, or a negative
+ * errno. Runs once. Thread: with SIGNALS the one that made the server. */
 int rill_server_run(struct rill_server *server, bool signals);
 
 /* Frees a server that does not run. NULL is ignored. */

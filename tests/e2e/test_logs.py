@@ -1,12 +1,19 @@
-"""The access log: the combined format with the duration, escapes, standard output, and readers who fall behind."""
+"""The logs: the combined format with the duration, escapes, standard output, readers who fall behind, full disks."""
 import os
 import re
+import resource
+import socket
 import time
 
-from support import E2ETest, make_request, wait_until, write_file
+from support import PATIENCE, Client, E2ETest, make_request, wait_until, write_file
 
 LINE = re.compile(r'(?P<peer>\S+) - - \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d \+0000\] "(?P<request>[^"]*)" (?P<status>\d{3}) '
                   r'(?P<bytes>\d+|-) "(?P<referer>[^"]*)" "(?P<agent>[^"]*)" (?P<duration>\d+\.\d+)\n')
+
+
+def read(path):
+    with open(path, "rb") as file:
+        return file.read()
 
 
 class AccessLog(E2ETest):
@@ -176,3 +183,74 @@ class ErrorLog(E2ETest):
                 client.send(b"nonsense\r\n\r\n")
                 self.assertEqual(client.read_response().status, 400)
         self.assertLess(len(server.stderr().splitlines()), 10)
+
+
+class FullDisk(E2ETest):
+    """Files may not grow any more, by RLIMIT_FSIZE, in the middle of a line of either log; later they may again."""
+    ERROR_LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (?:debug|info|warn|error) \S+: .*\n")
+
+    def dropped(self, server, log):
+        with Client(("127.0.0.1", server.admin)) as client:
+            text = client.request("GET", "/metrics").body.decode()
+        return int(re.search(rf'^rill_log_lines_dropped_total{{log="{log}"}} (\d+)$', text, re.M).group(1))
+
+    def may_grow_to(self, server, limit):
+        resource.prlimit(server.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+
+    def refuse_one(self, server, address):
+        """Has a connection from ADDRESS refused, which is worth a line in the error log."""
+        for _ in range(3):
+            client = socket.create_connection(("127.0.0.1", server.port), PATIENCE, (address, 0))
+            self.addCleanup(client.close)
+        self.assertEqual(client.recv(1), b"")
+
+    def test_both_logs(self):
+        site, logs = self.folder(), self.folder()
+        write_file(f"{site}/a.txt", b"hello")
+        access, error = f"{logs}/access.log", f"{logs}/error.log"
+        server = self.httpd(site, "--threads", 1, "--access-log", access, "--max-per-address", 2, "--admin", 0,
+                            error_log=error)
+        server.admin = int(server.await_log(r" info admin: .* listening on 127\.0\.0\.1:(\d+)\n").group(1))
+        server.get("/a.txt?0")
+        wait_until(lambda: os.path.exists(access) and read(access).endswith(b"\n"), "the first line")
+
+        # Twenty bytes more, of each: a comment makes them as long as each other.
+        limit = max(os.path.getsize(error), os.path.getsize(access)) + 100
+        for path in (error, access):
+            write_file(path, read(path) + b"#" * (limit - 21 - os.path.getsize(path)) + b"\n")
+        self.may_grow_to(server, limit)
+        total, agent = 8000, "User-Agent: " + "a" * 480  # more than the ring of the log holds
+        with server.connect() as client:
+            for i in range(0, total, 20):
+                client.send(b"".join(make_request("GET", f"/a.txt?{i + k}", [agent]) for k in range(20)))
+                for _ in range(20):
+                    self.assertEqual(client.read_response().status, 200)
+        self.assertGreater(self.dropped(server, "access"), 0)
+        server.await_log(f"cannot write to {re.escape(error)}: File too large; lines are dropped")
+        addresses = iter(range(2, 250))
+        while self.dropped(server, "error") < 2:  # there is one line a second at most
+            self.refuse_one(server, f"127.0.0.{next(addresses)}")
+            time.sleep(0.1)
+        for path in (error, access):
+            self.assertEqual(len(read(path)), limit)
+            self.assertFalse(read(path).endswith(b"\n"))
+
+        self.may_grow_to(server, resource.RLIM_INFINITY)
+        later = 0
+        while b"/a.txt?later" not in read(access):
+            self.assertEqual(server.get("/a.txt?later").status, 200)
+            later += 1
+            time.sleep(0.02)
+        dropped, error_dropped = self.dropped(server, "access"), self.dropped(server, "error")
+        self.assertEqual(server.stderr().count(f"cannot write to {error}"), 1)
+        server.stop()
+
+        lines = read(access).decode().splitlines(True)
+        self.assertEqual([line for line in lines if line[0] != "#" and not LINE.fullmatch(line)], [])
+        self.assertEqual(sum(line[0] != "#" for line in lines) + dropped, 1 + total + later)
+        spoken_of = re.findall(r"^# (\d+) lines dropped$", "".join(lines), re.M)
+        self.assertEqual(sum(map(int, spoken_of)), dropped)
+        lines = read(error).decode().splitlines(True)
+        self.assertEqual([line for line in lines if line[0] != "#" and not self.ERROR_LINE.fullmatch(line)], [])
+        self.assertRegex("".join(lines), f"cannot write to {re.escape(access)}: File too large; .*\n"
+                                         rf".* warn \S+: {error_dropped} lines dropped: the log could not be written\n")

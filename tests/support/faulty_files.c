@@ -59,16 +59,39 @@ ssize_t rill_sys_preadv2(int fd, const struct iovec *parts, int count, off_t off
     return most < 0 ? -1 : preadv2(fd, less, (int)faulty_cut(parts, (size_t)count, (size_t)most, less), offset, flags);
 }
 
+/* How much of LENGTH the disk has room for, which is then used up; -1 with errno set when there is none. */
+static ssize_t take_room(int fd, size_t length)
+{
+    struct stat st;
+    if (!__atomic_load_n(&faulty_sys.disk_limited, __ATOMIC_ACQUIRE) || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+        return (ssize_t)length;
+    uint64_t room = __atomic_load_n(&faulty_sys.disk_room, __ATOMIC_RELAXED), taken;
+    do
+        taken = room < length ? room : length;
+    while (!__atomic_compare_exchange_n(&faulty_sys.disk_room, &room, room - taken, true, __ATOMIC_RELAXED,
+                                        __ATOMIC_RELAXED));
+    if (taken > 0)
+        return (ssize_t)taken;
+    errno = ENOSPC;
+    return -1;
+}
+
+static ssize_t may_write(const void *site, int fd, size_t length)
+{
+    ssize_t most = faulty_is_signal(fd) ? (ssize_t)length : faulty_moves(FAULTY_WRITE, site, fd, length);
+    return most > 0 ? take_room(fd, (size_t)most) : most;
+}
+
 ssize_t rill_sys_write(int fd, const void *bytes, size_t length)
 {
-    ssize_t most = faulty_is_signal(fd) ? (ssize_t)length : faulty_moves(FAULTY_WRITE, SITE, fd, length);
+    ssize_t most = may_write(SITE, fd, length);
     return most < 0 ? -1 : write(fd, bytes, (size_t)most);
 }
 
 ssize_t rill_sys_writev(int fd, const struct iovec *parts, int count)
 {
     struct iovec less[FAULTY_PARTS];
-    ssize_t most = faulty_moves(FAULTY_WRITE, SITE, fd, faulty_length(parts, (size_t)count));
+    ssize_t most = may_write(SITE, fd, faulty_length(parts, (size_t)count));
     return most < 0 ? -1 : writev(fd, less, (int)faulty_cut(parts, (size_t)count, (size_t)most, less));
 }
 

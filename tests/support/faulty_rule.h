@@ -57,6 +57,9 @@ struct faulty_sys {
     uint64_t short_seed;
     bool send_limited; /* only send_quota more bytes (datagrams) are taken, then it is EAGAIN */
     uint64_t send_quota;
+    bool disk_limited; /* regular files take only disk_room more bytes, then it is ENOSPC; both used by several threads
+                        */
+    uint64_t disk_room;
     int endless_fd;    /* not 0: recv always fills the buffer from it, sends to it take all */
     uint64_t endless;  /* bytes that it moved */
     int64_t skewed_ms; /* faulty_sys_forward() so far */
