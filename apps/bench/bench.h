@@ -1,7 +1,7 @@
 /* bench.h - what the files of rill-bench share: the plan of a run, what each thread counts, and the result.
  *
  * main.c     the command line
- * plan.c     from the command line to requests, ready to be sent
+ * plan.c     from the command line to requests, ready to be sent; request_file.c from a file
  * client.c   one connection: requests out, responses in, each checked
  * arrivals.c the open loop: when each request was meant to begin
  * thread.c   one generator thread and its connections
@@ -105,7 +105,8 @@ struct bench_result {
     double client_busy_fraction; /* of the busiest thread: it ran, or wanted to and had no CPU */
     struct bench_second *seconds;
     unsigned second_count;
-    uint64_t backlog; /* requests that were meant to begin and had not, at the end */
+    uint64_t backlog;    /* requests that were meant to begin and had not, at the end */
+    uint64_t unanswered; /* requests that were sent, and waited for their responses, at the end */
     bool server_known;
     double server_user_s, server_system_s;
     uint64_t server_switches, server_peak_bytes;
@@ -127,19 +128,39 @@ struct bench_request_options {
 int bench_plan_add_url(struct bench_plan *plan, const char *text, const struct bench_request_options *options,
                        const char **wanted);
 
-/* A file of lines "[N*]METHOD URL-OR-PATH [BODY-FILE]". Writes to standard error what is wrong; 0 or -1. */
-int bench_plan_add_file(struct bench_plan *plan, const char *path, const struct bench_request_options *options);
+/* "N*" before what TEXT goes on with; 1 without. NULL: out of range. */
+const char *bench_take_weight(const char *text, unsigned *weight);
 
 /* Settles the order of requests. 0, -EINVAL: there is none; or -ENOMEM. */
 int bench_plan_finish(struct bench_plan *plan);
 void bench_plan_free(struct bench_plan *plan);
 
-/* The whole of a file, for the caller to free(); NULL with errno set. */
-char *bench_read_file(const char *path, size_t *length);
-
 /* FNV-1a, so that it can go on from piece to piece. */
 #define BENCH_HASH_START UINT64_C(0xcbf29ce484222325)
 uint64_t bench_hash(uint64_t hash, const void *bytes, size_t length);
+
+/* request_file.c */
+
+/* A token (RFC 9110, 5.6.2): anything else would be another request than the one meant. */
+bool bench_is_method(const char *text);
+
+/* A line "[N*]METHOD URL-OR-PATH [BODY-FILE]", taken apart in place. 0, or -EINVAL with *WANTED. */
+struct bench_line {
+    const char *method, *target, *body_path; /* body_path: NULL: there is none */
+    unsigned weight;
+};
+int bench_take_line(char *line, struct bench_line *parts, const char **wanted);
+
+/* Adds the requests of such lines, but for those that are empty or begin with '#', to PLAN. TEXT has LENGTH bytes and
+ * one more, and is changed. 0; or -EINVAL or -ENOMEM, with the *NUMBER of the line, from 1, and what was *WANTED. */
+int bench_plan_add_text(struct bench_plan *plan, char *text, size_t length, const struct bench_request_options *options,
+                        unsigned *number, const char **wanted);
+
+/* The same with a file. Writes to standard error what is wrong; 0 or -1. */
+int bench_plan_add_file(struct bench_plan *plan, const char *path, const struct bench_request_options *options);
+
+/* The whole of a file, and a NUL, for the caller to free(); NULL with errno set. */
+char *bench_read_file(const char *path, size_t *length);
 
 /* thread.c */
 struct bench_thread *bench_thread_new(const struct bench_plan *plan, unsigned index, uint64_t seed);
@@ -161,6 +182,7 @@ double bench_thread_cpu_s(const struct bench_thread *thread);
 double bench_thread_waited_s(const struct bench_thread *thread); /* ready to run, without a CPU */
 double bench_thread_elapsed_s(const struct bench_thread *thread);
 uint64_t bench_thread_backlog(const struct bench_thread *thread);
+uint64_t bench_thread_unanswered(const struct bench_thread *thread);
 const char *bench_thread_last_error(const struct bench_thread *thread); /* of connecting; "" */
 unsigned bench_thread_seconds(const struct bench_thread *thread, const struct bench_second **seconds);
 
@@ -182,7 +204,7 @@ void bench_thread_connected(struct bench_thread *thread);
 size_t bench_client_size(const struct bench_plan *plan);
 void bench_client_init(struct bench_client *client, struct bench_thread *thread, unsigned number);
 void bench_client_open(struct bench_client *client);
-void bench_client_close(struct bench_client *client);                 /* for good */
+unsigned bench_client_close(struct bench_client *client);             /* for good; how many responses it waited for */
 void bench_client_wake(struct bench_client *client);                  /* it has waited, and no more */
 void bench_client_feed(struct bench_client *client);                  /* sends what there is to send */
 struct bench_client **bench_client_link(struct bench_client *client); /* the thread's, for its list of waiting ones */

@@ -345,9 +345,10 @@ void bench_client_init(struct bench_client *client, struct bench_thread *thread,
     rill_parser_init_response(&client->parser, &no_limits);
 }
 
-void bench_client_close(struct bench_client *client)
+unsigned bench_client_close(struct bench_client *client)
 {
     struct rill_conn *conn = client->conn;
+    unsigned unanswered = client->outstanding;
     client->closing = true;
     client->conn = NULL;
     client->outstanding = 0;
@@ -356,4 +357,5 @@ void bench_client_close(struct bench_client *client)
     rill_loop_disarm(bench_thread_loop(client->thread), &client->again);
     if (conn)
         rill_conn_close(conn, RILL_CLOSE_LOCAL);
+    return unanswered;
 }

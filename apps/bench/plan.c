@@ -1,4 +1,4 @@
-/* plan.c - from URLs, options and files to requests, ready to be sent. */
+/* plan.c - from URLs and options to requests, ready to be sent. */
 #include "bench.h"
 #include <errno.h>
 #include <stdio.h>
@@ -19,36 +19,6 @@ uint64_t bench_hash(uint64_t hash, const void *bytes, size_t length)
     return hash;
 }
 
-char *bench_read_file(const char *path, size_t *length)
-{
-    FILE *file = fopen(path, "rb");
-    char *bytes = NULL;
-    size_t size = 0, have = 0;
-    if (!file)
-        return NULL;
-    for (;;) {
-        if (have + 1 >= size) {
-            char *more = realloc(bytes, size = size ? size * 2 : 65536);
-            if (!more)
-                break;
-            bytes = more;
-        }
-        size_t got = fread(bytes + have, 1, size - have - 1, file);
-        have += got;
-        if (got == 0)
-            break;
-    }
-    bool failed = ferror(file) || !bytes;
-    fclose(file);
-    if (failed) {
-        free(bytes);
-        return NULL;
-    }
-    bytes[have] = '\0';
-    *length = have;
-    return bytes;
-}
-
 static int add_request(struct bench_plan *plan, const struct bench_request *request)
 {
     struct bench_request *more = realloc(plan->requests, (plan->request_count + 1) * sizeof *more);
@@ -59,8 +29,7 @@ static int add_request(struct bench_plan *plan, const struct bench_request *requ
     return 0;
 }
 
-/* "N*" before what TEXT goes on with; 1 without. NULL: out of range. */
-static const char *take_weight(const char *text, unsigned *weight)
+const char *bench_take_weight(const char *text, unsigned *weight)
 {
     char *end;
     *weight = 1;
@@ -141,7 +110,7 @@ int bench_plan_add_url(struct bench_plan *plan, const char *text, const struct b
                        const char **wanted)
 {
     struct bench_request request = {.bytes = NULL};
-    const char *url = take_weight(text, &request.weight);
+    const char *url = bench_take_weight(text, &request.weight);
     bool echo = plan->protocol == BENCH_ECHO;
     if (!url) {
         *wanted = "a weight is from 1 to 1000, as in 3*http://localhost/";
@@ -149,6 +118,9 @@ int bench_plan_add_url(struct bench_plan *plan, const char *text, const struct b
     }
     if (strncmp(url, "http://", 7) == 0 && !echo) {
         url += 7;
+    } else if (strncmp(url, "echo://", 7) == 0 && !echo && plan->request_count > 0) {
+        *wanted = "all URLs have to be of one protocol";
+        return -EINVAL;
     } else if (strncmp(url, "echo://", 7) == 0) {
         echo = true;
         plan->protocol = BENCH_ECHO;
@@ -182,62 +154,10 @@ int bench_plan_add_url(struct bench_plan *plan, const char *text, const struct b
     return error;
 }
 
-/* One line of a request file; LINE is changed. */
-static int add_line(struct bench_plan *plan, char *line, const struct bench_request_options *options,
-                    const char **wanted)
-{
-    char *save = NULL, *method = strtok_r(line, " \t", &save), *target = strtok_r(NULL, " \t", &save),
-         *body = strtok_r(NULL, " \t", &save), text[5000];
-    struct bench_request_options own = *options;
-    unsigned weight = 1;
-    const char *bare = method ? take_weight(method, &weight) : NULL;
-    *wanted = "[N*]METHOD URL-OR-PATH [BODY-FILE] is wanted";
-    if (!bare || !*bare || !target || strtok_r(NULL, " \t", &save))
-        return -EINVAL;
-    own.method = bare;
-    own.body = NULL;
-    if (body && !(own.body = bench_read_file(body, &own.body_length))) {
-        *wanted = strerror(errno);
-        return -EINVAL;
-    }
-    if (*target == '/' && plan->server[0] == '\0')
-        *wanted = "a path wants a URL before it, on the command line or in the file, that says which server";
-    snprintf(text, sizeof text, "%u*%s%s%s", weight, *target == '/' ? "http://" : "",
-             *target == '/' ? plan->server : "", target);
-    int error = *target == '/' && plan->server[0] == '\0' ? -EINVAL : bench_plan_add_url(plan, text, &own, wanted);
-    free((char *)(uintptr_t)own.body);
-    return error;
-}
-
-int bench_plan_add_file(struct bench_plan *plan, const char *path, const struct bench_request_options *options)
-{
-    size_t length;
-    char *text = bench_read_file(path, &length);
-    int error = 0, number = 0;
-    if (!text) {
-        fprintf(stderr, "rill-bench: cannot read %s: %s\n", path, strerror(errno));
-        return -1;
-    }
-    for (char *line = text, *end; error == 0 && line < text + length; line = end + 1) {
-        const char *wanted = "";
-        end = line + strcspn(line, "\n");
-        *end = '\0';
-        number++;
-        line[strcspn(line, "\r")] = '\0';
-        if (*line == '\0' || *line == '#')
-            continue;
-        error = add_line(plan, line, options, &wanted);
-        if (error < 0)
-            fprintf(stderr, "rill-bench: %s, line %d: %s\n", path, number, wanted);
-    }
-    free(text);
-    return error < 0 ? -1 : 0;
-}
-
 /* Smooth weighted round-robin: each comes as often as its weight, and as evenly spread as can be. */
 int bench_plan_finish(struct bench_plan *plan)
 {
-    unsigned total = 0;
+    uint64_t total = 0;
     for (unsigned i = 0; i < plan->request_count; i++)
         total += plan->requests[i].weight;
     if (total == 0)
@@ -255,7 +175,7 @@ int bench_plan_finish(struct bench_plan *plan)
             if (credit[i] > credit[best])
                 best = i;
         }
-        credit[best] -= total;
+        credit[best] -= (int64_t)total;
         plan->order[plan->order_length] = best;
     }
     free(credit);

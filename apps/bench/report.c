@@ -10,6 +10,8 @@ static const struct {
 
 static void print_latency(const char *title, const struct rill_histogram *histogram)
 {
+    if (histogram->total == 0)
+        return;
     printf("\n%s, ms\n  mean     %10.3f\n", title, rill_histogram_mean(histogram) / 1000);
     for (unsigned i = 0; i < rill_array_length(shown); i++)
         printf("  %-8s %10.3f\n", shown[i].name, (double)rill_histogram_quantile(histogram, shown[i].fraction) / 1000);
@@ -78,6 +80,8 @@ void bench_report_text(const struct bench_plan *plan, const struct bench_result 
     } else {
         print_latency("latency", &result->counts.latency);
     }
+    if (result->counts.requests == 0 && result->unanswered > 0)
+        printf("\n%llu requests were waiting for their responses at the end\n", (unsigned long long)result->unanswered);
     print_errors(result);
     if (result->server_known)
         print_server(result);

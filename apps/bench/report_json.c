@@ -62,6 +62,7 @@ void bench_report_json(const struct bench_plan *plan, const struct bench_result 
     /* In a closed loop a request is meant to begin when it is sent. */
     print_latency("latency_from_intended_start_us", plan->rate > 0 ? &counts->intended : &counts->latency);
     print_seconds(result);
+    printf(",\n  \"unanswered\": %llu", (unsigned long long)result->unanswered);
     printf(",\n  \"backlog\": %llu,\n  \"client_cpu_fraction\": %.4f,\n  \"client_busy_fraction\": %.4f,\n  "
            "\"client_cpu_us_per_request\": %.3f",
            (unsigned long long)result->backlog, result->client_cpu_fraction, result->client_busy_fraction,

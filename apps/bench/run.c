@@ -129,6 +129,10 @@ static void show(struct run *run, double elapsed_s, struct bench_counts *scratch
     add_counts(run, scratch);
     for (unsigned k = 0; k < BENCH_ERRORS; k++)
         errors += scratch->errors[k];
+    if (scratch->requests + errors == 0) {
+        fprintf(stderr, "\r%6.0f s  no response yet ", elapsed_s);
+        return;
+    }
     uint64_t p99_us = rill_histogram_quantile(run->plan->rate > 0 ? &scratch->intended : &scratch->latency, 0.99);
     fprintf(stderr, "\r%6.0f s  %9llu req/s  p99 %8.3f ms  %llu errors ", elapsed_s,
             (unsigned long long)(scratch->requests - run->shown_requests), (double)p99_us / 1000,
@@ -186,6 +190,7 @@ static void put_together(struct run *run, struct bench_result *result)
         double fraction = elapsed_s > 0 ? cpu_s / elapsed_s : 0;
         result->client_cpu_s += cpu_s;
         result->backlog += bench_thread_backlog(run->threads[i]);
+        result->unanswered += bench_thread_unanswered(run->threads[i]);
         if (elapsed_s > result->elapsed_s)
             result->elapsed_s = elapsed_s;
         double busy = elapsed_s > 0 ? (cpu_s + bench_thread_waited_s(run->threads[i])) / elapsed_s : 0;

@@ -42,7 +42,7 @@ struct bench_thread {
     char last_error[160];
 
     bool counting, ended;
-    uint64_t begin_ns, end_ns, backlog;
+    uint64_t begin_ns, end_ns, backlog, unanswered;
     struct cpu_times at_begin, at_end;
     uint64_t second_ends_ns;
     struct bench_second *seconds;
@@ -307,7 +307,7 @@ void bench_thread_end(struct bench_thread *thread)
         thread->backlog = (uint64_t)(late_ns / thread->arrivals.interval_ns);
     rill_loop_disarm(thread->loop, &thread->open_timer);
     for (unsigned i = 0; i < thread->client_count; i++)
-        bench_client_close(client_at(thread, i));
+        thread->unanswered += bench_client_close(client_at(thread, i));
     if (thread->arrival_event)
         event_del(thread->arrival_event);
 }
@@ -368,6 +368,11 @@ double bench_thread_elapsed_s(const struct bench_thread *thread)
 uint64_t bench_thread_backlog(const struct bench_thread *thread)
 {
     return thread->backlog;
+}
+
+uint64_t bench_thread_unanswered(const struct bench_thread *thread)
+{
+    return thread->unanswered;
 }
 
 const char *bench_thread_last_error(const struct bench_thread *thread)

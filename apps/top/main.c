@@ -13,7 +13,7 @@ enum { MAX_BODY_BYTES = 16 << 20, HOST_BYTES = 256 };
 /* All there is: one request at a time. */
 static struct {
     char host[HOST_BYTES], request[HOST_BYTES + 64];
-    bool once, terminal;
+    bool once, terminal, met; /* met: the server has been connected to */
     uint64_t every_ms;
     int status; /* of the program */
 
@@ -36,13 +36,18 @@ static const struct rill_parser_limits limits = {.max_request_line_bytes = 8192,
 
 /* --- what came --- */
 
+static void give_up(const char *why)
+{
+    fprintf(stderr, "rill-top: %s\n", why);
+    top.status = 1;
+    rill_loop_stop(top.loop);
+}
+
 /* Nothing came that could be shown: says WHY, and that it goes on trying unless it was to look once. */
 static void failed(const char *why)
 {
     if (top.once) {
-        fprintf(stderr, "rill-top: %s\n", why);
-        top.status = 1;
-        rill_loop_stop(top.loop);
+        give_up(why);
         return;
     }
     printf("%s%s; trying again\n", top.terminal ? "\033[H\033[J" : "", why);
@@ -120,6 +125,7 @@ static void on_data(struct rill_conn *conn, struct rill_input *in)
 
 static void on_open(struct rill_conn *conn)
 {
+    top.met = true;
     rill_conn_send(conn, top.request, strlen(top.request));
     rill_conn_set_deadline(conn, 5000);
 }
@@ -133,9 +139,18 @@ static void on_close(struct rill_conn *conn, enum rill_close_reason reason)
                                          : "that server does not answer /metrics; give the address of its --admin");
 }
 
+/* A server that is not there may come, and one that was there may come back. But to an address that is none, or that no
+ * route leads to, only whoever has written it can do something. */
 static void on_failed(int error, const char *why, void *arg)
 {
-    failed(why);
+    static const int lasting[] = {EINVAL, ENOENT, EADDRNOTAVAIL, ENETUNREACH, EAFNOSUPPORT};
+    bool lasts = false;
+    for (unsigned i = 0; i < rill_array_length(lasting); i++)
+        lasts |= error == -lasting[i];
+    if (lasts && !top.met)
+        give_up(why);
+    else
+        failed(why);
 }
 
 static void ask(struct rill_timer *timer)
@@ -201,7 +216,11 @@ int main(int argc, char **argv)
                            .operand = "URL",
                            .kind = RILL_APP_TOOL,
                            .options = options,
-                           .option_count = rill_array_length(options)};
+                           .option_count = rill_array_length(options),
+                           .exit_status =
+                               "0 all went well; 1 --once has seen nothing, or there can be no such server; 2 "
+                               "the command line is wrong.\nWithout --once it waits for a server that is "
+                               "not there, and for one that has gone"};
     int status = rill_app_parse(&app, argc, argv);
     if (status >= 0)
         return status;

@@ -12,7 +12,7 @@ import threading
 import time
 
 import browser
-from support import PATIENCE, Client, E2ETest, have, program, server_environment, wait_until
+from support import Client, E2ETest, have, program, server_environment, wait_until
 
 DOCS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "docs", "metrics.md")
 NAME, LABEL = r"[a-zA-Z_:][a-zA-Z0-9_:]*", r'[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\[\\"n])*"'
@@ -443,12 +443,56 @@ class Top(AdminTest):
                              [f"reactor-{i}" for i in range(loops)])
             self.assertEqual("2 more" in lines, loops == 1)
 
+    def test_it_waits_for_a_server(self):
+        """One that is not there yet, and the same one when it has gone and come back."""
+        said = self.ask(self.start_with_admin("rill-hello", "--threads", 1), "/metrics").body
+        metrics = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(said) + said
+        path = os.path.join(self.folder(), "said")
+        response = b""
+
+        def serve():
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return  # the test is over
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(response)
+
+        def says_once_more(text):
+            def count():
+                with open(path, encoding="ascii") as file:
+                    return file.read().count(text)
+
+            before = count()
+            wait_until(lambda: count() > before, text)
+
+        listener = socket.socket()
+        self.addCleanup(listener.close)
+        listener.bind(("127.0.0.1", 0))  # nobody else gets that port
+        with open(path, "wb") as output:
+            top = subprocess.Popen([program("rill-top"), "--interval", "50ms", str(listener.getsockname()[1])],
+                                   stdout=output, env=server_environment())  # fmt: skip
+        self.addCleanup(top.wait)
+        self.addCleanup(top.kill)
+        says_once_more("onnection refused; trying again\n")
+        listener.listen()
+        threading.Thread(target=serve, daemon=True).start()
+        for response in (metrics, b"", metrics):
+            says_once_more("busy\n" if response else "does not answer /metrics; give the address of its --admin; trying again\n")
+        listener.shutdown(socket.SHUT_RDWR)
+
     def test_who_does_not_answer(self):
         server = self.hello("--threads", 1)
         with socket.create_server(("127.0.0.1", 0)) as probe:
             free = probe.getsockname()[1]
         for url, said in ((server.port, "does not answer /metrics"), (free, "[Cc]onnection refused")):
             done = self.top("--once", url)
+            self.assertEqual((done.returncode, done.stdout), (1, ""))
+            self.assertRegex(done.stderr, said)
+        for url, said in (("127.0.0.1:99999", "a port from 0 to 65535"), ("255.255.255.255:80", "[Nn]etwork is unreachable")):
+            done = self.top(url)  # it does not wait for what cannot come
             self.assertEqual((done.returncode, done.stdout), (1, ""))
             self.assertRegex(done.stderr, said)
         for words in (["--once"], ["https://localhost/"], ["ftp://x"], [""]):

@@ -195,6 +195,25 @@ class Bench(BenchTest):
             soon = ("--timeout", "400ms" if kind == "timeout" else "60s")
             self.check_only(self.result(*few, *soon, self.scripted(function).url, status=1), kind, 6)
 
+    def test_a_server_that_says_nothing(self):
+        def silent(connection):
+            while connection.recv(1000):
+                pass
+
+        server = self.scripted(silent)
+        for url in (server.url, server.url.replace("http", "echo")):
+            master, slave = os.openpty()
+            bench = subprocess.Popen([program("rill-bench"), "--duration", "2500ms", "--warmup", "0ms", "--timeout", "60s",
+                                      "--connections", "3", url], stdout=subprocess.PIPE, stderr=slave, text=True)  # fmt: skip
+            os.close(slave)
+            output, _ = bench.communicate(timeout=60)
+            shown = os.read(master, 65536).decode()
+            os.close(master)
+            self.assertEqual(bench.returncode, 1)
+            self.assertIn(" s  no response yet", shown)
+            self.assertIn("\n3 requests were waiting for their responses at the end\n", output)
+            self.assertNotIn("latency", output)
+
     def test_bytes_that_nobody_asked_for(self):
         def serve(connection):
             for _ in requests(connection):
@@ -302,6 +321,7 @@ class BenchEnds(BenchTest):
             (("http:///",), "a host is wanted"),
             (("http://a b/",), "white space"),
             (("--url", "http://127.0.0.2/", "http://127.0.0.1/"), "one server"),
+            (("--url", "echo://127.0.0.1:80", "http://127.0.0.1/"), "one protocol"),
             (("--url", "0*http://127.0.0.1/", "http://127.0.0.1/"), "a weight is from 1 to 1000"),
             (("--rate", "fast", "http://127.0.0.1/"), "requests a second"),
             (("--rate", "5", "--pipeline", "2", "http://127.0.0.1/"), "one request at a time"),
