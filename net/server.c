@@ -447,6 +447,7 @@ int rill_server_run(struct rill_server *server, bool signals)
     rill_loop_group_join(server->group); /* the loops stay, for those who still post to them and are refused */
     for (unsigned k = 0; k < server->loop_count && error < 0 && server->loops[k].loop; k++)
         close_loop(&server->loops[k].close_task); /* the main loop gave up, so nobody told them to */
+    rill_server_close_sockets(server); /* who waits at one that was stopped before it accepted waits no longer */
     set_state(server, SERVER_STOPPED);
     if (error == 0)
         rill_log_info("%s: stopped", server->name);

@@ -146,6 +146,11 @@ bool rill_server_gate_admits(struct server_gate *gate, const struct rill_ip *pee
 /* Frees all gates. */
 void rill_server_free_gates(struct rill_server *server);
 
+/* server_new.c */
+
+/* Closes what was opened to listen on and has never accepted. While no loop runs. */
+void rill_server_close_sockets(struct rill_server *server);
+
 /* dispatch.c */
 
 /* Whether one more connection of the client PEER is welcome; it is counted then. Thread: any. */

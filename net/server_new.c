@@ -280,9 +280,10 @@ static void close_socket(struct rill_server *server, struct server_listener *lis
         return;
     rill_server_remove_socket_file(&server->addresses[listener->number]);
     rill_sys_close(listener->fd);
+    listener->fd = -1;
 }
 
-static void close_sockets(struct rill_server *server)
+void rill_server_close_sockets(struct rill_server *server)
 {
     for (unsigned i = 0; i < server->listener_count; i++) {
         close_socket(server, &server->listeners[i]);
@@ -296,7 +297,7 @@ void rill_server_free(struct rill_server *server)
     if (!server)
         return;
     if (server->loops)
-        close_sockets(server);
+        rill_server_close_sockets(server);
     rill_workers_stop(server->workers);
     rill_loop_group_stop(server->group);
     rill_loop_free(server->main_loop);

@@ -286,8 +286,8 @@ static void exchange_bytes(int fd, const struct pollfd *ready)
 }
 
 /* Says on FD what there is to be said, and waits for what comes of it. A storm of faults ends when nothing has happened
- * for a while; then something has to. */
-static enum verdict converse(int fd)
+ * for a while; then something has to. MAY_BE_LOST: unless it is a datagram, and something has failed. */
+static enum verdict converse(int fd, bool may_be_lost)
 {
     heard.length = heard.said = 0;
     int waited_ms = 0;
@@ -299,10 +299,8 @@ static enum verdict converse(int fd)
         if (count == 0) {
             waited_ms += STORM_MS;
             no_more_faults();
-            if (play.scene->datagram && struck())
-                return ENDED; /* it is lost, as datagrams may be */
-            if (sweep_site_has_ended())
-                return ENDED; /* it could not start, and what it listened on goes when it is freed */
+            if (may_be_lost && play.scene->datagram && struck())
+                return ENDED;
             if (waited_ms >= PATIENCE_MS)
                 broken("nothing comes any more: %zu bytes were said, %zu heard", heard.said, heard.length);
         } else if (!heard.ended) {
@@ -323,7 +321,7 @@ static enum verdict ask_once(void)
 {
     heard.ended = false;
     int fd = dial(port_of_scene(), play.scene->datagram ? SOCK_DGRAM : SOCK_STREAM);
-    enum verdict verdict = converse(fd);
+    enum verdict verdict = converse(fd, false);
     close(fd);
     return verdict;
 }
@@ -333,13 +331,13 @@ static void ask_in_trouble(void)
 {
     heard.ended = false;
     int fd = dial(port_of_scene(), play.scene->datagram ? SOCK_DGRAM : SOCK_STREAM);
-    enum verdict verdict = converse(fd);
+    enum verdict verdict = converse(fd, true);
     no_more_faults();
     if (!struck() && verdict != WHOLE)
         broken("without a fault it is not answered");
     if (verdict == WHOLE && play.scene->port != SWEEP_PROXY && play.scene->status != 400 && !heard.ended &&
         !play.scene->datagram) {
-        verdict = converse(fd);
+        verdict = converse(fd, false);
         if (verdict != WHOLE && verdict != ENDED)
             broken("the next request of the connection is not answered");
     }

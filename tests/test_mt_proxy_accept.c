@@ -2,6 +2,7 @@
  * in whatever pieces, and that nothing is heard of those whose header never does. */
 #include "rill/core/log.h"
 #include "rill/core/sys.h"
+#include "rill/net/net_stats.h"
 #include "rill/net/proxy_protocol.h"
 #include "rill/net/server.h"
 #include "support/run_suite.h"
@@ -124,6 +125,15 @@ static void stop(bool now)
 {
     rill_server_stop(server, now);
     join();
+}
+
+/* Until the first loop has adopted COUNT connections: one that is not even accepted when the server stops is nobody's.
+ */
+static void wait_for_adopted(uint64_t count)
+{
+    const struct rill_net_stats *stats;
+    while (!(stats = rill_server_net_stats(server, 0)) || rill_stat_read(&stats->adopted) < count)
+        usleep(1000);
 }
 
 /* --- its clients --- */
@@ -530,7 +540,7 @@ START_TEST(a_header_on_its_way_when_the_server_stops_is_heard)
         int fd = dial(PROXIED), late = dial(PROXIED);
         snprintf(greeting, sizeof greeting, "%slast words", greeting_of(4, fd));
         say(fd, "PROXY ", 6);
-        usleep(10000);
+        wait_for_adopted(2);
         rill_server_stop(server, false);
         while (!rill_server_is_stopping(server))
             usleep(1000);

@@ -243,6 +243,26 @@ START_TEST(stops_under_load)
 }
 END_TEST
 
+/* What it listened on is closed when it has run, not when it is freed. */
+START_TEST(who_waits_at_a_server_that_never_accepts_is_let_go)
+{
+    int error;
+    char byte;
+    server = rill_server_new(
+        &(struct rill_server_config){
+            .listen = "127.0.0.1:0", .threads = _i % 2, .accept = (enum rill_accept_mode)(_i % 3), .handler = &echo},
+        &error);
+    ck_assert_ptr_nonnull(server);
+    int fd = dial();
+    rill_server_stop(server, _i >= 6);
+    ck_assert_int_eq(rill_server_run(server, false), 0);
+    ssize_t got = recv(fd, &byte, 1, MSG_DONTWAIT);
+    ck_assert_msg(got == 0 || (got < 0 && errno == ECONNRESET), "%zd: %s", got, strerror(errno));
+    close(fd);
+    rill_server_free(server);
+}
+END_TEST
+
 START_TEST(says_why_it_cannot_start)
 {
     int error;
@@ -273,6 +293,7 @@ int main(void)
     tcase_add_test(all, accepting_pauses_at_the_limit_and_goes_on);
     tcase_add_test(all, ids_may_be_used_by_any_thread);
     tcase_add_loop_test(all, stops_under_load, 0, 18);
+    tcase_add_loop_test(all, who_waits_at_a_server_that_never_accepts_is_let_go, 0, 12);
     tcase_add_test(all, says_why_it_cannot_start);
     suite_add_tcase(suite, all);
     return run_suite(suite);

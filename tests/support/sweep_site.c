@@ -30,7 +30,6 @@ static struct {
     pthread_t thread;
     size_t awaited;
     int result;
-    bool ended; /* atomic */
 } site;
 
 char sweep_site_byte(size_t i)
@@ -481,7 +480,6 @@ static int make(const struct rill_server_config *net)
 static void *run(void *arg)
 {
     site.result = rill_http_server_run(site.server, false);
-    __atomic_store_n(&site.ended, true, __ATOMIC_RELEASE);
     return arg;
 }
 
@@ -495,7 +493,6 @@ int sweep_site_start(const struct rill_server_config *net)
     }
     snprintf(text_of_echo, sizeof text_of_echo, "127.0.0.1:%u", sweep_site_port(SWEEP_ECHO));
     MUST(rill_addr_parse(text_of_echo, &site.echo, NULL) == 0);
-    site.ended = false;
     MUST(pthread_create(&site.thread, NULL, run, NULL) == 0);
     return 0;
 }
@@ -503,11 +500,6 @@ int sweep_site_start(const struct rill_server_config *net)
 void sweep_site_stop(bool now)
 {
     rill_http_server_stop(site.server, now);
-}
-
-bool sweep_site_has_ended(void)
-{
-    return __atomic_load_n(&site.ended, __ATOMIC_ACQUIRE);
 }
 
 int sweep_site_end(void)

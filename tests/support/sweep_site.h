@@ -32,9 +32,6 @@ void sweep_site_stop(bool now);
 /* Waits until it has stopped, for a minute at the most, and frees it. Returns what running it returned. */
 int sweep_site_end(void);
 
-/* Whether it has, by itself for instance. */
-bool sweep_site_has_ended(void);
-
 struct rill_server *sweep_site_server(void);
 unsigned sweep_site_port(enum sweep_port port);
 
