@@ -143,6 +143,7 @@ static void must_be_same(const struct bench_plan *plan, const struct bench_plan 
         const struct bench_request *a = &plan->requests[i], *b = &expected->requests[i];
         MUST(a->weight == b->weight && a->head == b->head && a->length == b->length);
         MUST(memcmp(a->bytes, b->bytes, a->length) == 0);
+        MUST(plan->protocol == BENCH_HTTP || a->length == plan->message_size); /* and no request among the messages */
     }
 }
 

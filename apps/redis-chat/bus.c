@@ -128,16 +128,23 @@ static void connect_line(struct rill_timer *retry)
     redisAsyncSetDisconnectCallback(redis, on_disconnect);
 }
 
-/* Of what is subscribed: ["subscribe", TOPIC, COUNT], ["message", TOPIC, TEXT], or NULL when the connection goes. */
+static bool is_text(const redisReply *reply)
+{
+    return reply->type == REDIS_REPLY_STRING || reply->type == REDIS_REPLY_STATUS;
+}
+
+/* Of what is subscribed: ["subscribe", TOPIC, COUNT], ["message", TOPIC, TEXT], or NULL when the connection goes. What
+ * else comes is passed over. */
 static void on_heard(redisAsyncContext *redis, void *data, void *arg)
 {
     const redisReply *reply = data;
     struct rill_bus *bus = arg;
-    if (!reply || reply->type != REDIS_REPLY_ARRAY || reply->elements != 3)
+    if (!reply || reply->type != REDIS_REPLY_ARRAY || reply->elements != 3 || !is_text(reply->element[0]) ||
+        !is_text(reply->element[1]))
         return;
     struct rill_slice topic = {reply->element[1]->str, reply->element[1]->len};
     answered(&bus->listening);
-    if (strcmp(reply->element[0]->str, "message") == 0)
+    if (strcmp(reply->element[0]->str, "message") == 0 && is_text(reply->element[2]))
         bus->handler->on_message(bus->arg, topic, (struct rill_slice){reply->element[2]->str, reply->element[2]->len});
     else if (strcmp(reply->element[0]->str, "subscribe") == 0)
         bus->handler->on_subscribed(bus->arg, topic);

@@ -10,7 +10,10 @@
 
 #define TOPIC "chat:" /* before the name of the room */
 
-enum { TOPIC_BYTES = sizeof TOPIC + RILL_APP_NAME_BYTES };
+enum {
+    TOPIC_BYTES = sizeof TOPIC + RILL_APP_NAME_BYTES,
+    LINE_BYTES = RILL_APP_LINE_BYTES + 2 * RILL_APP_NAME_BYTES + 64, /* of what somebody says, and who it was */
+};
 
 /* What a loop has. */
 struct rooms {
@@ -50,7 +53,7 @@ static void tell_room(struct room *room, struct rill_slice text)
 
 void rooms_say(struct rill_conn *conn, const struct room *room, const char *format, ...)
 {
-    char line[RILL_APP_LINE_BYTES + 2 * RILL_APP_NAME_BYTES + 64];
+    char line[LINE_BYTES];
     va_list values;
     va_start(values, format);
     int length = vsnprintf(line, sizeof line, format, values);
@@ -158,7 +161,8 @@ static void on_subscribed(void *arg, struct rill_slice topic)
 static void on_message(void *arg, struct rill_slice topic, struct rill_slice text)
 {
     struct room *room = find_room(arg, topic);
-    if (room && !memchr(text.bytes, '\n', text.length)) /* others may publish what is no line */
+    bool is_line = text.length < LINE_BYTES && !memchr(text.bytes, '\n', text.length);
+    if (room && is_line) /* others may publish anything */
         tell_room(room, text);
 }
 
