@@ -71,6 +71,13 @@ static int pump_later(struct rill_conn_pool *pool)
     return error;
 }
 
+/* Closes the idle connections that are too many, oldest first: while somebody waits, they are his. */
+static void trim(struct rill_conn_pool *pool)
+{
+    while (pool->counts.waiting == 0 && pool->counts.idle > pool->config.max_idle)
+        rill_conn_close(rill_container_of(pool->idle.previous, struct member, link)->conn, RILL_CLOSE_LOCAL);
+}
+
 /* Takes LEASE out of the queue; what is left is to tell. */
 static void settle(struct rill_lease *lease)
 {
@@ -79,6 +86,7 @@ static void settle(struct rill_lease *lease)
     rill_loop_disarm(pool->loop, &lease->timer);
     pool->counts.waiting--;
     lease->pool = NULL;
+    trim(pool);
 }
 
 static void fail(struct rill_lease *lease, int error, const char *why)
@@ -187,6 +195,7 @@ static void make_idle(struct member *member)
     rill_conn_dress(member->conn, &idle_config, NULL);
     rill_conn_set_deadline(member->conn, pool->config.idle_timeout_ms);
     (void)pump_later(pool);
+    trim(pool);
 }
 
 void rill_conn_pool_return(struct rill_conn *conn)
@@ -248,8 +257,8 @@ static void meet(struct rill_conn_pool *pool, struct member *member)
     struct rill_lease *lease = rill_container_of(pool->waiting.next, struct rill_lease, link);
     struct rill_conn *conn = member->conn;
     bool reused = member->used;
-    settle(lease);
     lease_to(member, lease->request.user);
+    settle(lease);
     conn->callbacks++; /* what is sent leaves below, in one piece */
     if (lease->request.on_leased)
         lease->request.on_leased(conn, reused, lease->request.arg);

@@ -36,7 +36,7 @@ struct rill_lease;
 struct rill_conn_pool_config {
     struct rill_connect_config connect; /* its callbacks, `arg` and `user` are not used */
     unsigned max_conns;                 /* in all, those that are being made included; 0: 16 */
-    unsigned max_idle;                  /* 0: max_conns */
+    unsigned max_idle;                  /* 0: max_conns; more are closed, oldest first, when nobody waits */
     unsigned max_waiting;               /* requests; 0: 1024 */
     uint64_t idle_timeout_ms;           /* an idle connection is closed after it; 0: 60 s */
     /* A new connection, before anybody leases it: to log in, say. It is not leased until it is returned; closed

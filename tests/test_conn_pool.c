@@ -481,6 +481,52 @@ START_TEST(there_are_no_more_than_max_idle)
 }
 END_TEST
 
+/* Nor are there more when those whom they were for have changed their minds. */
+START_TEST(what_was_for_others_is_not_kept_beyond_max_idle)
+{
+    config.max_idle = 1;
+    config.max_conns = 2;
+    make();
+    ask(0);
+    ask(1);
+    connect_rig_expect("OLOL");
+    ask(2);
+    connect_rig_turns(1);
+    expect_counts(2, 0, 0, 1);
+    give_back(0);
+    give_back(1);
+    expect_counts(2, 0, 2, 1);
+    rill_lease_cancel(seats[2].lease); /* who was to have one of them */
+    expect_counts(1, 0, 1, 0);
+    ask(3);
+    ask(4);
+    connect_rig_turns(1); /* one is leased, one is being made */
+    rill_lease_cancel(seats[4].lease);
+    give_back(3);
+    expect_counts(2, 1, 1, 0);
+    connect_rig_expect("OLOLRO");
+    expect_counts(1, 0, 1, 0);
+}
+END_TEST
+
+/* Several are returned to one who waits. */
+START_TEST(who_is_met_leaves_no_more_than_max_idle)
+{
+    config.max_idle = 1;
+    config.max_conns = 3;
+    make();
+    for (unsigned i = 0; i < 3; i++)
+        ask(i);
+    connect_rig_expect("OLOLOL");
+    ask(3);
+    connect_rig_turns(1);
+    for (unsigned i = 0; i < 3; i++)
+        give_back(i);
+    connect_rig_expect("OLOLOLR");
+    expect_counts(2, 0, 1, 0);
+}
+END_TEST
+
 static void return_it(struct rill_conn *conn)
 {
     struct seat *seat = rill_conn_user(conn);
@@ -992,6 +1038,8 @@ int main(void)
     tcase_add_loop_test(health, idle_connections_do_not_live_for_ever, 0, 2);
     tcase_add_test(health, the_apps_own_deadline_is_back_when_it_is_leased);
     tcase_add_test(health, there_are_no_more_than_max_idle);
+    tcase_add_test(health, what_was_for_others_is_not_kept_beyond_max_idle);
+    tcase_add_test(health, who_is_met_leaves_no_more_than_max_idle);
     tcase_add_loop_test(health, bytes_that_are_left_over_end_it, 0, 3);
     tcase_add_test(health, returned_in_on_data_it_is_good);
     tcase_add_loop_test(health, some_are_not_kept, 0, 3);
