@@ -59,6 +59,7 @@ static void after_turn(struct rill_loop *loop, bool asleep)
         return;
     uint64_t now_ms = rill_clock_ns() / 1000000;
     check_timers(loop, now_ms);
+    site_check_asleep(loop);
     if (!net)
         return;
     for (uint32_t slot = rill_slab_next(&net->conns, 0); slot != RILL_SLAB_NONE;
@@ -107,8 +108,10 @@ static bool on_quiet(void)
         sim_as_other(publish, NULL);
         return true;
     }
+    bool all = !sim_plan.rude && !sim_plan.faults;
     for (unsigned i = 0; i < sim_plan.count; i++)
-        sim_client_check(&sim_plan.clients[i], !sim_plan.rude && !sim_plan.faults);
+        sim_client_check(&sim_plan.clients[i], all);
+    site_check_quiet(all);
     sim_as_other(stop, NULL);
     return true;
 }
@@ -132,7 +135,6 @@ static void make_server(void)
                             {.address = "127.0.0.1:9"}}},
         .idle_timeout_ms = 1000 + sim_below(60000),
     };
-    sim_plan.limited = config.net.max_connections > 0 || config.net.max_connections_per_address > 0;
     site_start(&config);
     sim_plan.complete = sim_chance(2);
     if (sim_plan.complete) /* who must not miss anything is closed when there is no memory for it to wait in */
@@ -249,19 +251,22 @@ static int run_seeds(const char *range, bool trace)
         return 2;
     }
     prepare();
-    uint64_t steps = 0, reasons[RILL_CLOSE_REASONS] = {0}, conns = 0, exchanges = 0;
+    uint64_t steps = 0, reasons[RILL_CLOSE_REASONS] = {0}, conns = 0, exchanges = 0, ups = 0, leases = 0;
     for (uint64_t seed = from; seed <= to; seed++) {
         run_seed(seed);
         steps += sim_steps();
         conns += site.conn_count;
         exchanges += site.started;
+        ups += site.ups;
+        leases += site.leases;
         for (unsigned i = 0; i < RILL_CLOSE_REASONS; i++)
             reasons[i] += site.closed[i];
         if (trace)
             sim_show_trace();
     }
-    printf("%" PRIu64 " seeds, %" PRIu64 " steps, %" PRIu64 " connections, %" PRIu64 " exchanges:", to - from + 1,
-           steps, conns, exchanges);
+    printf("%" PRIu64 " seeds, %" PRIu64 " steps, %" PRIu64 " connections, %" PRIu64 " exchanges, %" PRIu64
+           " clients up, %" PRIu64 " leases:",
+           to - from + 1, steps, conns, exchanges, ups, leases);
     for (unsigned i = 0; i < RILL_CLOSE_REASONS; i++)
         if (reasons[i] > 0)
             printf(" %" PRIu64 " %s;", reasons[i], rill_close_reason_text((enum rill_close_reason)i));

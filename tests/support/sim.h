@@ -26,6 +26,9 @@ enum sim_peer_end {
     SIM_END_RESET, /* breaks the connection */
 };
 
+/* Who connects to this port gets no answer. */
+enum { SIM_HOLE_PORT = 1 };
+
 struct sim_socket;
 
 /* A client. All zero, then the first group filled in, then sim_add_peer(). */

@@ -155,7 +155,9 @@ static void spoil(struct sim_client *client)
 static uint16_t choose_port(void)
 {
     static const uint16_t ports[] = {SITE_ECHO_PORT, SITE_RELAY_PORT, SITE_CHANNEL_PORT};
-    return !sim_chance(3) ? SITE_HTTP_PORT : sim_plan.limited ? SITE_ECHO_PORT : ports[sim_below(3)];
+    if (site.has_fronts && sim_chance(3))
+        return SITE_FRONT_PORT;
+    return !sim_chance(3) ? SITE_HTTP_PORT : site.limited ? SITE_ECHO_PORT : ports[sim_below(3)];
 }
 
 /* What a member of the channel has to say is nothing but that something is to be published; it stays. */

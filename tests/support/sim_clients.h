@@ -29,7 +29,6 @@ struct sim_plan {
     struct sim_client clients[SIM_CLIENTS];
     unsigned count;
     bool stops_early, stop_now, rude; /* connections are closed from elsewhere */
-    bool limited;                     /* there may be fewer connections than clients */
     unsigned faults;                  /* one in so many calls fails while it runs; 0: none */
     unsigned messages;                /* that are published on the channel, at most */
     bool complete;                    /* members miss none */

@@ -161,6 +161,7 @@ void sim_net_connect(int fd, uint16_t port)
     for (int i = 0; i < 2; i++) {
         halves[i] = (struct sim_peer){.port = port,
                                       .link = &halves[1 - i],
+                                      .start_ms = port == SIM_HOLE_PORT ? UINT64_MAX : 0,
                                       .stops_reading = SIZE_MAX,
                                       .piece_max = (size_t)256 << sim_below(8),
                                       .socket_bytes = (size_t)256 << sim_below(6)};

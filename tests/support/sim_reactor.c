@@ -279,11 +279,12 @@ static bool advance_to_next(void)
 
 /* --- what happens next --- */
 
-static void after_turn(struct rill_loop *loop)
+/* WAITS: the loop has nothing to do that no event will announce. */
+static void after_turn(struct rill_loop *loop, bool waits)
 {
     rill_loop_set_timer_fd(loop); /* what a loop that runs does first in its next turn */
     if (sim.world.after_turn)
-        sim.world.after_turn(loop, !sim_loop_is_awake(loop));
+        sim.world.after_turn(loop, waits && !sim_loop_is_awake(loop));
 }
 
 static void turn(struct rill_loop *loop)
@@ -292,7 +293,7 @@ static void turn(struct rill_loop *loop)
     if (++sim.idle_turns > SPIN_TURNS)
         sim_fail("loop %s spins", rill_loop_name(loop));
     rill_loop_turn(loop, false);
-    after_turn(loop);
+    after_turn(loop, true);
 }
 
 static void call_as_other(void *arg)
@@ -356,10 +357,11 @@ static void wait_with_others(bool wait)
 int event_base_loop(struct event_base *base, int flags)
 {
     if (base == sim.main_base) {
-        after_turn(sim.main);
+        bool waits = !(flags & EVLOOP_NONBLOCK);
+        after_turn(sim.main, waits);
         if (++sim.idle_turns > SPIN_TURNS)
             sim_fail("the main loop spins");
-        wait_with_others(!(flags & EVLOOP_NONBLOCK));
+        wait_with_others(waits);
     }
     dispatch(base);
     return 0;

@@ -58,29 +58,32 @@ char *site_content(size_t n)
 
 /* --- the rules of callbacks --- */
 
+struct site_conn *site_record(struct rill_conn_id id)
+{
+    for (unsigned i = site.conn_count; i-- > 0;)
+        if (site.conns[i].id == id.value)
+            return &site.conns[i];
+    return NULL;
+}
+
 struct site_conn *site_note(struct rill_conn *conn, const char *callback)
 {
-    uint64_t id = rill_conn_id(conn).value;
-    for (unsigned i = site.conn_count; i-- > 0;) {
-        struct site_conn *record = &site.conns[i];
-        if (record->id != id)
-            continue;
-        if (record->closed)
-            sim_fail("%s after on_close", callback);
-        if (record->loop != rill_loop_current())
-            sim_fail("%s on another loop", callback);
-        sim_note(callback, id >> 32, 0);
-        return record;
-    }
-    sim_fail("%s before on_open", callback);
+    struct site_conn *record = site_record(rill_conn_id(conn));
+    if (!record)
+        sim_fail("%s before on_open", callback);
+    if (record->closed)
+        sim_fail("%s after on_close", callback);
+    if (record->loop != rill_loop_current())
+        sim_fail("%s on another loop", callback);
+    sim_note(callback, record->id >> 32, 0);
+    return record;
 }
 
 void site_note_open(struct rill_conn *conn)
 {
     uint64_t id = rill_conn_id(conn).value;
-    for (unsigned i = 0; i < site.conn_count; i++)
-        if (site.conns[i].id == id)
-            sim_fail("on_open twice, or an id that was used before");
+    if (site_record(rill_conn_id(conn)))
+        sim_fail("on_open twice, or an id that was used before");
     if (site.conn_count == SITE_CONNS)
         sim_fail("more connections than peers");
     site.conns[site.conn_count++] = (struct site_conn){.id = id, .loop = rill_loop_current()};
@@ -96,10 +99,14 @@ void site_note_close(struct rill_conn *conn, enum rill_close_reason reason)
 
 /* --- the server --- */
 
-static void loop_stops(struct rill_loop *loop, void *arg)
+static struct rill_task loop_checks[SITE_LOOPS];
+
+/* The last turn of the server on this loop ends: nothing is left. */
+static void check_loop(struct rill_task *task)
 {
+    struct rill_loop *loop = rill_loop_current();
     const struct rill_net *net = rill_net_of(loop);
-    (void)arg;
+    (void)task;
     site.loops_stopped++;
     if (net->stats.open != 0 || rill_conn_count(loop) != 0)
         sim_fail("a connection is left");
@@ -108,6 +115,15 @@ static void loop_stops(struct rill_loop *loop, void *arg)
                  net->stats.leased_segments);
     if (rill_slab_count(&rill_http_loop_of(loop)->sessions) != 0)
         sim_fail("a session is left");
+}
+
+static void loop_stops(struct rill_loop *loop, void *arg)
+{
+    struct rill_task *check = &loop_checks[rill_loop_index(loop)];
+    (void)arg;
+    site_apps_stop(loop);
+    check->run = check_loop;
+    rill_loop_defer_last(loop, check); /* after what has closed was freed */
 }
 
 void site_start(struct rill_http_server_config *config)
@@ -124,11 +140,17 @@ void site_start(struct rill_http_server_config *config)
     config->net.listens[1].handler = &site_echo_handler;
     config->net.listens[2].handler = &site_relay_handler;
     config->net.listens[3].handler = &site_channel_handler;
+    site.limited = config->net.max_connections > 0 || config->net.max_connections_per_address > 0;
+    site.has_client = sim_chance(3);
+    site.has_pool = sim_chance(3);
+    site.has_fronts = site.has_pool && !site.limited && sim_chance(2);
+    if (site.has_fronts)
+        config->net.listens[4] = (struct rill_listen){.address = "127.0.0.1:10", .handler = &site_front_handler};
     if (rill_http_server_configure(&site.server, config) < 0)
         sim_fail("the configuration is wrong");
     struct rill_server_config *net = &site.server.config.net;
     net->handler = &site_http_handler;
-    net->on_loop_start = rill_http_loop_start;
+    net->on_loop_start = site_apps_start;
     net->on_loop_stop = loop_stops;
     site.server.net = rill_server_new(net, &error);
     if (!site.server.net)
@@ -146,12 +168,14 @@ void site_run(void)
     rill_router_free(site.router);
     rill_channel_unref(site.channel);
     for (unsigned i = 0; i < site.conn_count; i++)
-        if (!site.conns[i].closed)
+        if (!site.conns[i].closed && !site.conns[i].silent)
             sim_fail("on_close was never called");
     if (site.started != site.cleaned)
         sim_fail("%u exchanges began, %u ended", site.started, site.cleaned);
     if (site.connects != site.connects_ended)
         sim_fail("%u connects began, %u ended", site.connects, site.connects_ended);
+    if (site.borrowers != site.borrowers_gone)
+        sim_fail("%u borrowers came, %u went", site.borrowers, site.borrowers_gone);
     if (site.relays != site.relays_ended)
         sim_fail("%u relays began, %u ended", site.relays, site.relays_ended);
     if (site.jobs != site.jobs_gone)

@@ -1,5 +1,6 @@
 /* sim_site.h - what is served in the simulation: handlers of HTTP that answer in every way there is, an echo over the
- * bare connection, a relay that leads to it, a channel, and, before all, a layer that sees to it that callbacks come as
+ * bare connection, a relay that leads to it, a channel, an echo by way of a pool; what runs on each loop beside the
+ * server, a client and those who borrow from the pool; and, before all, a layer that sees to it that callbacks come as
  * net/conn.h says. */
 #ifndef RILL_TESTS_SUPPORT_SIM_SITE_H
 #define RILL_TESTS_SUPPORT_SIM_SITE_H
@@ -9,9 +10,15 @@
 #include "sim.h"
 
 /* The ports, in the order of the config's listeners. */
-enum { SITE_HTTP_PORT = 80, SITE_ECHO_PORT = 7, SITE_RELAY_PORT = 8, SITE_CHANNEL_PORT = 9 };
+enum { SITE_HTTP_PORT = 80, SITE_ECHO_PORT = 7, SITE_RELAY_PORT = 8, SITE_CHANNEL_PORT = 9, SITE_FRONT_PORT = 10 };
 
-enum { SITE_CONNS = 128, SITE_ECHO_IDLE_MS = 20000, SITE_RELAY_IDLE_MS = 30000, SITE_MESSAGE_BYTES = 400 };
+enum {
+    SITE_CONNS = 512,
+    SITE_LOOPS = 8,
+    SITE_ECHO_IDLE_MS = 20000,
+    SITE_RELAY_IDLE_MS = 30000,
+    SITE_MESSAGE_BYTES = 400
+};
 
 struct site {
     struct rill_router *router;
@@ -24,10 +31,16 @@ struct site {
     struct rill_channel *channel;
     struct rill_membership membership;
     unsigned published; /* messages, numbered from 0 on */
+    bool limited;       /* there may be fewer connections than peers */
+    bool has_client, has_pool;
+    bool has_fronts;       /* and clients have the pool to themselves: nothing keeps them from being answered */
+    unsigned ups, outages; /* of the clients */
+    unsigned leases, leases_failed, borrowers, borrowers_gone;
     unsigned closed[RILL_CLOSE_REASONS];
     struct site_conn {
         uint64_t id;
         bool closed;
+        bool silent; /* it may go without a word */
         struct rill_loop *loop;
     } conns[SITE_CONNS];
     unsigned conn_count;
@@ -41,11 +54,17 @@ extern struct site site;
  *  GET  /stream/:n     a stream, length unknown    POST /ignore/:n n bytes at once, the body is not read
  *  GET  /known/:n      a stream of known length
  *
- * Makes the server with CONFIG, whose `net.listens[1]` is the echo's, [2] the relay's, [3] the channel's. */
+ * Makes the server with CONFIG, whose `net.listens[1]` is the echo's, [2] the relay's, [3] the channel's; a fifth one
+ * is added at times. */
 void site_start(struct rill_http_server_config *config);
 
 /* Serves until stopped; frees all, and checks that nothing is left. */
 void site_run(void);
+
+/* What has to hold of what runs beside the server: LOOP sleeps; nothing can happen any more, and, with ALL, nothing has
+ * failed, so that all that was said has been heard. */
+void site_check_asleep(struct rill_loop *loop);
+void site_check_quiet(bool all);
 
 /* Publishes the next message on the channel: its number in eight digits, and so many letters as site_message_length()
  * says of it, a newline in the end. From any loop, and from elsewhere. */

@@ -2,12 +2,14 @@
 #ifndef RILL_TESTS_SUPPORT_SIM_SITE_INTERNAL_H
 #define RILL_TESTS_SUPPORT_SIM_SITE_INTERNAL_H
 
+#include "rill/net/connect.h"
 #include "sim_site.h"
 
 /* sim_site.c: the rules of callbacks. CALLBACK, a constant, has come for CONN: returns what is known of it. */
 struct site_conn *site_note(struct rill_conn *conn, const char *callback);
 void site_note_open(struct rill_conn *conn);
 void site_note_close(struct rill_conn *conn, enum rill_close_reason reason);
+struct site_conn *site_record(struct rill_conn_id id);
 
 /* Content of N bytes, on the heap. */
 char *site_content(size_t n);
@@ -18,5 +20,43 @@ extern const struct rill_route site_routes[];
 
 /* sim_site_streams.c */
 extern const struct rill_conn_handler site_echo_handler, site_relay_handler, site_channel_handler;
+
+/* sim_site_apps.c: on_loop_start; and all that has begun then ends. */
+int site_apps_start(struct rill_loop *loop, void *arg);
+void site_apps_stop(struct rill_loop *loop);
+
+/* Where connections of the apps lead. The first ones end at the echo. */
+enum site_target {
+    SITE_TARGET_ECHO,
+    SITE_TARGET_RACE,   /* the first address never answers, and the echo is the second */
+    SITE_TARGET_SECOND, /* the first address refuses */
+    SITE_TARGET_NOBODY, /* refuses */
+    SITE_TARGET_HOLE,   /* never answers */
+    SITE_TARGET_CHANNEL,
+    SITE_TARGETS,
+};
+enum { SITE_ECHO_TARGETS = SITE_TARGET_NOBODY, SITE_QUIET_TARGETS = SITE_TARGET_CHANNEL };
+void site_target(struct rill_connect_config *config, enum site_target target);
+
+/* sim_site_client.c, sim_site_pool.c: they begin on a loop, do something, end; what has to hold when the loop sleeps,
+ * and when nothing can happen any more. */
+void site_client_start(struct rill_loop *loop);
+void site_client_prod(struct rill_loop *loop);
+void site_client_stop(struct rill_loop *loop);
+void site_client_check_quiet(bool all);
+
+void site_pool_start(struct rill_loop *loop);
+void site_pool_prod(struct rill_loop *loop);
+void site_pool_stop(struct rill_loop *loop);
+void site_pool_check_asleep(struct rill_loop *loop);
+void site_pool_check_quiet(void);
+
+/* Has N bytes said back to FRONT by a connection of its loop's pool: site_front_answered(), in which N is 0 when that
+ * has failed. */
+void site_pool_ask(struct rill_conn *front, const char *bytes, size_t n);
+
+/* sim_site_front.c */
+extern const struct rill_conn_handler site_front_handler;
+void site_front_answered(struct rill_conn *conn, const char *bytes, size_t n);
 
 #endif
