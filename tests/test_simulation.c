@@ -84,6 +84,8 @@ static void on_other_thread(void)
         stop(NULL);
     if (sim_plan.messages > 0 && site.published < sim_plan.messages)
         site_publish();
+    if (site.has_datagrams)
+        site_stranger_asks();
     if (!sim_plan.rude || site.conn_count == 0 || rill_server_state(server) != SERVER_RUNNING)
         return;
     const struct site_conn *conn = &site.conns[sim_below(site.conn_count)];
@@ -148,9 +150,12 @@ static uint64_t run_seed(uint64_t seed)
     struct sim_world world = {.on_quiet = on_quiet,
                               .on_other_thread = on_other_thread,
                               .after_turn = after_turn,
+                              .on_datagram = site_datagram_arrives,
+                              .faithful = seed % 7 < 3,
                               .accept_faults = seed % 5 == 0 ? 40 : 0,
                               .interrupts = seed % 3 == 0 ? 30 : 0};
-    static const enum faulty_call kinds[] = {FAULTY_MEMORY, FAULTY_RECV, FAULTY_SEND, FAULTY_EPOLL_CTL, FAULTY_CONNECT};
+    static const enum faulty_call kinds[] = {FAULTY_MEMORY,    FAULTY_RECV,    FAULTY_SEND,
+                                             FAULTY_EPOLL_CTL, FAULTY_CONNECT, FAULTY_DESCRIPTOR};
     memset(&sim_plan, 0, sizeof sim_plan);
     if (seed % 4 == 0) /* memory alone, or with it a kind of calls, or two */
         for (unsigned i = 0; i < 3; i++)
@@ -251,7 +256,7 @@ static int run_seeds(const char *range, bool trace)
         return 2;
     }
     prepare();
-    uint64_t steps = 0, reasons[RILL_CLOSE_REASONS] = {0}, conns = 0, exchanges = 0, ups = 0, leases = 0;
+    uint64_t steps = 0, reasons[RILL_CLOSE_REASONS] = {0}, conns = 0, exchanges = 0, ups = 0, leases = 0, datagrams = 0;
     for (uint64_t seed = from; seed <= to; seed++) {
         run_seed(seed);
         steps += sim_steps();
@@ -259,14 +264,15 @@ static int run_seeds(const char *range, bool trace)
         exchanges += site.started;
         ups += site.ups;
         leases += site.leases;
+        datagrams += site.datagrams;
         for (unsigned i = 0; i < RILL_CLOSE_REASONS; i++)
             reasons[i] += site.closed[i];
         if (trace)
             sim_show_trace();
     }
     printf("%" PRIu64 " seeds, %" PRIu64 " steps, %" PRIu64 " connections, %" PRIu64 " exchanges, %" PRIu64
-           " clients up, %" PRIu64 " leases:",
-           to - from + 1, steps, conns, exchanges, ups, leases);
+           " clients up, %" PRIu64 " leases, %" PRIu64 " datagrams:",
+           to - from + 1, steps, conns, exchanges, ups, leases, datagrams);
     for (unsigned i = 0; i < RILL_CLOSE_REASONS; i++)
         if (reasons[i] > 0)
             printf(" %" PRIu64 " %s;", reasons[i], rill_close_reason_text((enum rill_close_reason)i));

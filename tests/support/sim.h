@@ -68,6 +68,9 @@ struct sim_world {
     void (*on_other_thread)(void);
     /* A turn of LOOP has ended; ASLEEP: and it will not have another before something wakes it. */
     void (*after_turn)(struct rill_loop *loop, bool asleep);
+    /* A datagram has come to a port that is none of the server's. Returns whether anybody is there. */
+    bool (*on_datagram)(uint16_t from, uint16_t to, const char *bytes, size_t length);
+    bool faithful;             /* datagrams arrive once, in their order */
     bool faults[FAULTY_CALLS]; /* these calls fail, as sim_faults() says */
     unsigned accept_faults;    /* of 256 accepts fail */
     unsigned interrupts;       /* of 256 reads and writes are interrupted */
@@ -81,6 +84,10 @@ void sim_set_main(struct rill_loop *loop);
 
 /* From now on one in ONE_IN of the calls that the world's `faults` name fails; 0: none. Returns what it was before. */
 unsigned sim_faults(unsigned one_in);
+
+/* Whether calls may fail now; whether the world is faithful. */
+bool sim_calls_fail(void);
+bool sim_is_faithful(void);
 
 /* Calls FN(ARG) as another thread would. */
 void sim_as_other(void (*fn)(void *arg), void *arg);
@@ -109,6 +116,17 @@ void sim_show_trace(void);
 
 /* The run has failed: says why, and aborts. The trace is shown whichever way the program dies. */
 __attribute__((noreturn)) void sim_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* A datagram from somebody outside sets out. */
+void sim_datagram_send(uint16_t from, uint16_t to, const void *bytes, size_t length);
+
+/* How it stands with a datagram socket of the server's. */
+struct sim_datagram_state {
+    bool input, room;      /* a datagram or an error can be read; one can be sent */
+    uint64_t given, taken; /* datagrams: by the server, and to it */
+    uint16_t port;
+};
+struct sim_datagram_state sim_datagram_state_of(int fd);
 
 /* What the server's end of a connection has in its socket: bytes that can be read, an end, an error; room to write. */
 struct sim_state {

@@ -9,7 +9,15 @@
 
 enum { SIM_FD_BASE = 10000, SIM_FD_MAX = 256, SIM_WATCHES = 2, SIM_LOOPS = 8, SIM_PEERS = 512, SIM_JOBS = 256 };
 
-enum sim_fd_kind { SIM_FD_FREE, SIM_FD_NEW, SIM_FD_LISTENING, SIM_FD_STREAM, SIM_FD_EVENT, SIM_FD_TIMER };
+enum sim_fd_kind {
+    SIM_FD_FREE,
+    SIM_FD_NEW,
+    SIM_FD_LISTENING,
+    SIM_FD_STREAM,
+    SIM_FD_EVENT,
+    SIM_FD_TIMER,
+    SIM_FD_DATAGRAM
+};
 
 /* A descriptor. */
 struct sim_fd {
@@ -19,6 +27,7 @@ struct sim_fd {
     uint16_t port; /* LISTENING */
     uint64_t count, expires_ns;
     struct sim_socket *socket; /* STREAM */
+    struct sim_udp *udp;       /* DATAGRAM */
     struct sim_peer *backlog;  /* LISTENING: who has connected, oldest first */
     struct event *watches[SIM_WATCHES];
 };
@@ -55,6 +64,8 @@ struct sim {
     struct sim_peer *live[SIM_PEERS];   /* those of whom something may come yet */
     struct sim_peer *acting[SIM_PEERS]; /* those who could act when it was looked at last */
     unsigned peer_count, live_count;
+    struct sim_datagram *air; /* those on their way, sent first, first */
+    unsigned air_count, ports_given;
 };
 
 extern struct sim sim;
@@ -70,6 +81,22 @@ void sim_net_free(void);
 /* Begins to connect the server's FD to PORT, by a wire whose two halves are peers of each other. */
 void sim_net_connect(int fd, uint16_t port);
 bool sim_can_write(struct sim_socket *socket);
+
+/* sim_datagram.c: how many of the datagrams in the air to choose from; has one arrive, or not. */
+unsigned sim_air_choices(void);
+void sim_air_choose(void);
+void sim_air_free(void);
+
+struct sim_udp *sim_udp_new(void);
+void sim_udp_free(struct sim_udp *udp);
+void sim_udp_share(struct sim_udp *udp);
+bool sim_udp_bind(struct sim_fd *entry, uint16_t port);
+void sim_udp_connect(struct sim_fd *entry, uint16_t port);
+short sim_udp_ready(const struct sim_udp *udp);
+
+/* sim_sys.c: whether a call of KIND fails, with errno set: it is interrupted, or as faulty_rule.h has it. What comes
+ * short here does so as sockets do, and what would have to wait has a reason. */
+bool sim_call_fails(enum faulty_call kind, const void *site);
 
 /* sim_reactor.c */
 bool sim_loop_is_awake(struct rill_loop *loop);

@@ -190,6 +190,9 @@ static short ready(const struct event *event)
     case SIM_FD_TIMER:
         what = entry->fired ? EV_READ : 0;
         break;
+    case SIM_FD_DATAGRAM:
+        what = sim_udp_ready(entry->udp);
+        break;
     case SIM_FD_STREAM:
         what = socket_ready(entry->socket, edges);
         break;
@@ -307,7 +310,7 @@ static void call_as_other(void *arg)
 static bool step(bool waits)
 {
     struct rill_loop *awake[SIM_LOOPS];
-    unsigned loops = 0, peers = sim_net_choices(), jobs = sim_jobs_running();
+    unsigned loops = 0, peers = sim_net_choices(), jobs = sim_jobs_running(), air = sim_air_choices();
     if (++sim.steps > STEPS_MAX)
         sim_fail("it does not come to an end");
     for (unsigned i = 0; i < sim.loop_count; i++)
@@ -318,7 +321,7 @@ static bool step(bool waits)
         return true;
     }
     bool main_awake = !waits || sim_loop_is_awake(sim.main);
-    unsigned choices = 2 * loops + 2 * peers + jobs;
+    unsigned choices = 2 * loops + 2 * peers + air + jobs;
     if (choices == 0 && !main_awake)
         return advance_to_next();
     unsigned choice = (unsigned)sim_below(choices + 1);
@@ -327,7 +330,10 @@ static bool step(bool waits)
     } else if ((choice -= 2 * loops) < 2 * peers) {
         sim.idle_turns = 0;
         sim_net_choose(choice / 2);
-    } else if ((choice -= 2 * peers) < jobs) {
+    } else if ((choice -= 2 * peers) < air) {
+        sim.idle_turns = 0;
+        sim_air_choose();
+    } else if ((choice -= air) < jobs) {
         sim.idle_turns = 0;
         sim_job_end(choice);
     } else if (sim_chance(4)) {

@@ -143,6 +143,7 @@ void site_start(struct rill_http_server_config *config)
     site.limited = config->net.max_connections > 0 || config->net.max_connections_per_address > 0;
     site.has_client = sim_chance(3);
     site.has_pool = sim_chance(3);
+    site.has_datagrams = sim_chance(3);
     site.has_fronts = site.has_pool && !site.limited && sim_chance(2);
     if (site.has_fronts)
         config->net.listens[4] = (struct rill_listen){.address = "127.0.0.1:10", .handler = &site_front_handler};
@@ -156,6 +157,8 @@ void site_start(struct rill_http_server_config *config)
     if (!site.server.net)
         sim_fail("the server cannot be made: %s", strerror(-error));
     sim_set_main(site.server.net->main_loop);
+    if (site.has_datagrams)
+        site_datagram_bind(site.server.net->loop_count);
 }
 
 void site_run(void)
@@ -165,6 +168,8 @@ void site_run(void)
     if (error < 0)
         sim_fail("the server ends with %s", strerror(-error));
     rill_server_free(site.server.net);
+    if (site.has_datagrams)
+        site_datagram_unbind();
     rill_router_free(site.router);
     rill_channel_unref(site.channel);
     for (unsigned i = 0; i < site.conn_count; i++)
@@ -174,6 +179,8 @@ void site_run(void)
         sim_fail("%u exchanges began, %u ended", site.started, site.cleaned);
     if (site.connects != site.connects_ended)
         sim_fail("%u connects began, %u ended", site.connects, site.connects_ended);
+    if (site.endpoints != site.endpoints_closed)
+        sim_fail("%u endpoints were opened, %u closed", site.endpoints, site.endpoints_closed);
     if (site.borrowers != site.borrowers_gone)
         sim_fail("%u borrowers came, %u went", site.borrowers, site.borrowers_gone);
     if (site.relays != site.relays_ended)

@@ -1,7 +1,7 @@
 /* sim_site.h - what is served in the simulation: handlers of HTTP that answer in every way there is, an echo over the
  * bare connection, a relay that leads to it, a channel, an echo by way of a pool; what runs on each loop beside the
- * server, a client and those who borrow from the pool; and, before all, a layer that sees to it that callbacks come as
- * net/conn.h says. */
+ * server, a client and those who borrow from the pool, and endpoints of datagrams; and, before all, a layer that sees
+ * to it that callbacks come as net/conn.h says. */
 #ifndef RILL_TESTS_SUPPORT_SIM_SITE_H
 #define RILL_TESTS_SUPPORT_SIM_SITE_H
 
@@ -10,11 +10,22 @@
 #include "sim.h"
 
 /* The ports, in the order of the config's listeners. */
-enum { SITE_HTTP_PORT = 80, SITE_ECHO_PORT = 7, SITE_RELAY_PORT = 8, SITE_CHANNEL_PORT = 9, SITE_FRONT_PORT = 10 };
+enum {
+    SITE_HTTP_PORT = 80,
+    SITE_ECHO_PORT = 7,
+    SITE_RELAY_PORT = 8,
+    SITE_CHANNEL_PORT = 9,
+    SITE_FRONT_PORT = 10,
+    SITE_SERVICE_PORT = 53,
+    SITE_ASKER_PORT = 5300
+};
 
 enum {
     SITE_CONNS = 512,
     SITE_LOOPS = 8,
+    SITE_QUESTIONS = 1024,
+    SITE_STRANGERS = 4,
+    SITE_STRANGER_PORT = 6000,
     SITE_ECHO_IDLE_MS = 20000,
     SITE_RELAY_IDLE_MS = 30000,
     SITE_MESSAGE_BYTES = 400
@@ -32,9 +43,14 @@ struct site {
     struct rill_membership membership;
     unsigned published; /* messages, numbered from 0 on */
     bool limited;       /* there may be fewer connections than peers */
-    bool has_client, has_pool;
+    bool has_client, has_pool, has_datagrams;
     bool has_fronts;       /* and clients have the pool to themselves: nothing keeps them from being answered */
     unsigned ups, outages; /* of the clients */
+    /* Datagrams that were sent to be answered, numbered from 0 on, and from where. */
+    uint16_t questions[SITE_QUESTIONS];
+    unsigned question_count;
+    unsigned endpoints, endpoints_closed, datagrams; /* opened; shown */
+    bool all_answered; /* nothing keeps the strangers' questions from being answered, so far */
     unsigned leases, leases_failed, borrowers, borrowers_gone;
     unsigned closed[RILL_CLOSE_REASONS];
     struct site_conn {
@@ -60,6 +76,10 @@ void site_start(struct rill_http_server_config *config);
 
 /* Serves until stopped; frees all, and checks that nothing is left. */
 void site_run(void);
+
+/* One who is no peer of the server's sends a question; a datagram has come to PORT, and whether anybody is there. */
+void site_stranger_asks(void);
+bool site_datagram_arrives(uint16_t from, uint16_t port, const char *bytes, size_t length);
 
 /* What has to hold of what runs beside the server: LOOP sleeps; nothing can happen any more, and, with ALL, nothing has
  * failed, so that all that was said has been heard. */

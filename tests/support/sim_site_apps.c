@@ -1,4 +1,4 @@
-/* sim_site_apps.c - see sim_site.h: what runs on each loop beside the server: a client, a pool. */
+/* sim_site_apps.c - see sim_site.h: what runs on each loop beside the server: a client, a pool, datagrams. */
 #include "sim_site_internal.h"
 
 #include "rill/http/session_internal.h"
@@ -38,6 +38,8 @@ static void on_prod(struct rill_timer *timer)
         site_client_prod(prod->loop);
     if (site.has_pool)
         site_pool_prod(prod->loop);
+    if (site.has_datagrams)
+        site_datagram_prod(prod->loop);
 }
 
 int site_apps_start(struct rill_loop *loop, void *arg)
@@ -52,7 +54,9 @@ int site_apps_start(struct rill_loop *loop, void *arg)
         site_client_start(loop);
     if (site.has_pool)
         site_pool_start(loop);
-    if (site.has_client || site.has_pool)
+    if (site.has_datagrams)
+        site_datagram_start(loop);
+    if (site.has_client || site.has_pool || site.has_datagrams)
         rill_loop_arm(loop, &prod->timer, sim_below(PROD_MS));
     return 0;
 }
@@ -64,12 +68,16 @@ void site_apps_stop(struct rill_loop *loop)
         site_client_stop(loop);
     if (site.has_pool)
         site_pool_stop(loop);
+    if (site.has_datagrams)
+        site_datagram_stop(loop);
 }
 
 void site_check_asleep(struct rill_loop *loop)
 {
     if (site.has_pool)
         site_pool_check_asleep(loop);
+    if (site.has_datagrams)
+        site_datagram_check_asleep(loop);
 }
 
 void site_check_quiet(bool all)
@@ -78,4 +86,6 @@ void site_check_quiet(bool all)
         site_client_check_quiet(all);
     if (site.has_pool)
         site_pool_check_quiet();
+    if (site.has_datagrams)
+        site_datagram_check_quiet(all);
 }

@@ -55,6 +55,15 @@ void site_pool_check_quiet(void);
  * has failed. */
 void site_pool_ask(struct rill_conn *front, const char *bytes, size_t n);
 
+/* sim_site_datagram.c: binds the service's sockets, one for each of LOOPS loops; and closes those that no loop took. */
+void site_datagram_bind(unsigned loops);
+void site_datagram_unbind(void);
+void site_datagram_start(struct rill_loop *loop);
+void site_datagram_prod(struct rill_loop *loop);
+void site_datagram_stop(struct rill_loop *loop);
+void site_datagram_check_asleep(struct rill_loop *loop);
+void site_datagram_check_quiet(bool all);
+
 /* sim_site_front.c */
 extern const struct rill_conn_handler site_front_handler;
 void site_front_answered(struct rill_conn *conn, const char *bytes, size_t n);

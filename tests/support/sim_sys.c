@@ -147,6 +147,8 @@ int rill_sys_close(int fd)
     sim_note("close", (uint64_t)fd, 0);
     if (entry->kind == SIM_FD_STREAM)
         close_socket(entry->socket);
+    if (entry->kind == SIM_FD_DATAGRAM)
+        sim_udp_free(entry->udp);
     for (struct sim_peer *peer = entry->backlog; peer; peer = peer->next)
         peer->saw_reset = peer->over = true;
     entry->kind = SIM_FD_FREE;
@@ -210,14 +212,27 @@ int rill_sys_timerfd_settime(int fd, int flags, const struct itimerspec *when, s
 
 int rill_sys_socket(int domain, int type, int protocol)
 {
-    (void)domain, (void)type, (void)protocol;
-    return open_fd(SIM_FD_NEW);
+    bool stream = (type & ~(SOCK_NONBLOCK | SOCK_CLOEXEC)) == SOCK_STREAM;
+    (void)domain, (void)protocol;
+    errno = faulty_rule_apply(FAULTY_DESCRIPTOR, SITE);
+    if (errno != 0)
+        return -1;
+    int fd = open_fd(stream ? SIM_FD_NEW : SIM_FD_DATAGRAM);
+    if (!stream && fd >= 0)
+        sim_fd_of(fd, SIM_FD_DATAGRAM, "socket")->udp = sim_udp_new();
+    return fd;
 }
 
 int rill_sys_bind(int fd, const struct sockaddr *addr, socklen_t length)
 {
+    struct sim_fd *entry = sim_fd_of(fd, SIM_FD_FREE, "bind");
+    uint16_t port = ntohs(((const struct sockaddr_in *)(const void *)addr)->sin_port);
     (void)length;
-    sim_fd_of(fd, SIM_FD_NEW, "bind")->port = ntohs(((const struct sockaddr_in *)(const void *)addr)->sin_port);
+    if (entry->kind == SIM_FD_DATAGRAM && !sim_udp_bind(entry, port)) {
+        errno = EADDRINUSE;
+        return -1;
+    }
+    entry->port = port;
     return 0;
 }
 
@@ -234,6 +249,10 @@ int rill_sys_connect(int fd, const struct sockaddr *addr, socklen_t length)
     struct sim_socket *socket = entry->socket;
     int error = EINPROGRESS;
     (void)length;
+    if (entry->kind == SIM_FD_DATAGRAM) {
+        sim_udp_connect(entry, ntohs(((const struct sockaddr_in *)(const void *)addr)->sin_port));
+        return 0;
+    }
     if (entry->kind == SIM_FD_NEW) {
         error = faulty_rule_apply(FAULTY_CONNECT, SITE);
         error = error > 0 ? error : EINPROGRESS;
@@ -268,6 +287,8 @@ int rill_sys_setsockopt(int fd, int level, int name, const void *value, socklen_
     (void)length;
     if (entry->kind == SIM_FD_STREAM && level == SOL_SOCKET && name == SO_LINGER)
         entry->socket->reset_on_close = ((const struct linger *)value)->l_onoff;
+    if (entry->kind == SIM_FD_DATAGRAM && level == SOL_SOCKET && name == SO_REUSEPORT)
+        sim_udp_share(entry->udp);
     return 0;
 }
 
@@ -302,9 +323,7 @@ int rill_sys_accept4(int fd, struct sockaddr *addr, socklen_t *length, int flags
 
 /* --- streams --- */
 
-/* Whether a call of KIND fails, with errno set: it is interrupted, or as faulty_rule.h has it. What comes short here
- * does so as sockets do, and what would have to wait has a reason. */
-static bool fails(enum faulty_call kind, const void *site)
+bool sim_call_fails(enum faulty_call kind, const void *site)
 {
     int error = sim_below(256) < sim.world.interrupts ? EINTR : faulty_rule_apply(kind, site);
     if (error == 0 || error == FAULTY_SHORT || error == EAGAIN)
@@ -318,7 +337,7 @@ ssize_t rill_sys_recv(int fd, void *into, size_t size, int flags)
 {
     struct sim_socket *socket = sim_fd_of(fd, SIM_FD_STREAM, "recv")->socket;
     (void)flags;
-    if (fails(FAULTY_RECV, SITE))
+    if (sim_call_fails(FAULTY_RECV, SITE))
         return -1;
     if (socket->rx_length > 0) {
         size_t count = size < socket->rx_length ? size : socket->rx_length;
@@ -373,14 +392,15 @@ static ssize_t send_message(int fd, const struct msghdr *message)
 ssize_t rill_sys_sendmsg(int fd, const struct msghdr *message, int flags)
 {
     (void)flags;
-    return fails(FAULTY_SEND, SITE) ? -1 : send_message(fd, message);
+    return sim_call_fails(FAULTY_SEND, SITE) ? -1 : send_message(fd, message);
 }
 
 ssize_t rill_sys_send(int fd, const void *bytes, size_t length, int flags)
 {
     struct iovec part = {(char *)(uintptr_t)bytes, length};
     (void)flags;
-    return fails(FAULTY_SEND, SITE) ? -1 : send_message(fd, &(struct msghdr){.msg_iov = &part, .msg_iovlen = 1});
+    return sim_call_fails(FAULTY_SEND, SITE) ? -1
+                                             : send_message(fd, &(struct msghdr){.msg_iov = &part, .msg_iovlen = 1});
 }
 
 int rill_sys_shutdown(int fd, int how)
@@ -470,6 +490,16 @@ unsigned sim_faults(unsigned one_in)
     return before;
 }
 
+bool sim_calls_fail(void)
+{
+    return faulty_sys.one_in > 0;
+}
+
+bool sim_is_faithful(void)
+{
+    return sim.world.faithful;
+}
+
 void sim_begin(uint64_t seed, const struct sim_world *world)
 {
     memset(&sim, 0, sizeof sim);
@@ -493,5 +523,6 @@ uint64_t sim_end(void)
         if (sim.fds[i].kind != SIM_FD_FREE)
             sim_fail("descriptor %d is still open", SIM_FD_BASE + i);
     sim_net_free();
+    sim_air_free();
     return sim.hash;
 }
