@@ -280,7 +280,7 @@ static void check_member(const struct sim_client *client, bool last)
     unsigned number = 0, next = 0;
     for (size_t at = 0; at + 9 <= peer->received_length;) {
         const char *message = peer->received + at;
-        if (sscanf(message, "%8u", &number) != 1 || number < next || number >= site.published)
+        if (!site_read_number(message, &number) || number < next || number >= site.published)
             sim_fail("a message is not among those that may come");
         if (sim_plan.complete && next > 0 && number != next)
             sim_fail("messages from %u to %u are lost", next, number - 1);

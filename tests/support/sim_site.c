@@ -1,6 +1,7 @@
 /* sim_site.c - see sim_site.h: the server, and the layer between it and its callbacks. */
 #include "sim_site_internal.h"
 
+#include "rill/core/number.h"
 #include "rill/net/server_internal.h"
 #include <inttypes.h>
 #include <stdlib.h>
@@ -47,6 +48,14 @@ bool site_is_content(const char *bytes, size_t n, size_t from, size_t length)
         length -= count;
     }
     return true;
+}
+
+bool site_read_number(const char *digits, unsigned *number)
+{
+    uint64_t value = 0;
+    bool read = rill_decimal_parse((struct rill_slice){digits, 8}, &value) == 0;
+    *number = (unsigned)value;
+    return read;
 }
 
 char *site_content(size_t n)
@@ -141,9 +150,9 @@ void site_start(struct rill_http_server_config *config)
     config->net.listens[2].handler = &site_relay_handler;
     config->net.listens[3].handler = &site_channel_handler;
     site.limited = config->net.max_connections > 0 || config->net.max_connections_per_address > 0;
-    site.has_client = sim_chance(3);
-    site.has_pool = sim_chance(3);
-    site.has_datagrams = sim_chance(3);
+    site.has_client = sim_chance(4);
+    site.has_pool = sim_chance(4);
+    site.has_datagrams = sim_chance(4);
     site.has_fronts = site.has_pool && !site.limited && sim_chance(2);
     if (site.has_fronts)
         config->net.listens[4] = (struct rill_listen){.address = "127.0.0.1:10", .handler = &site_front_handler};

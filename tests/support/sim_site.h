@@ -50,7 +50,8 @@ struct site {
     uint16_t questions[SITE_QUESTIONS];
     unsigned question_count;
     unsigned endpoints, endpoints_closed, datagrams; /* opened; shown */
-    bool all_answered; /* nothing keeps the strangers' questions from being answered, so far */
+    bool service_is_whole; /* none of its endpoints has closed, so that a port has all answers from the same */
+    bool all_answered;     /* nothing keeps the strangers' questions from being answered, so far */
     unsigned leases, leases_failed, borrowers, borrowers_gone;
     unsigned closed[RILL_CLOSE_REASONS];
     struct site_conn {
@@ -93,6 +94,9 @@ size_t site_message_length(unsigned number);
 
 /* Whether BYTES are the first LENGTH of message NUMBER, from the ninth on. */
 bool site_is_message(const char *bytes, unsigned number, size_t length);
+
+/* Reads eight digits. */
+bool site_read_number(const char *digits, unsigned *number);
 
 /* Content of N bytes: writes LENGTH bytes of it, FROM one on; whether BYTES are these. */
 void site_fill(char *into, size_t n, size_t from, size_t length);

@@ -3,7 +3,7 @@
 
 #include "rill/http/session_internal.h"
 
-enum { PRODS_MAX = 24, PROD_MS = 60 };
+enum { PRODS_MAX = 16, PROD_MS = 60 };
 
 /* Something that happens on a loop of itself, so many times. */
 static struct prod {

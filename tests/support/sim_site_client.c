@@ -3,7 +3,6 @@
 #include "sim_site_internal.h"
 
 #include "rill/net/client.h"
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -140,7 +139,7 @@ static void take_messages(struct caller *caller, struct rill_input *input)
 {
     unsigned number;
     while (input->length >= 9) {
-        if (sscanf(input->bytes, "%8u", &number) != 1 || number < caller->next_message || number >= site.published)
+        if (!site_read_number(input->bytes, &number) || number < caller->next_message || number >= site.published)
             sim_fail("a message to a client is not among those that may come");
         size_t length = site_message_length(number);
         if (input->length < length)
