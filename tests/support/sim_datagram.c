@@ -218,7 +218,7 @@ static void take(struct sim_udp *udp, struct mmsghdr *message)
     struct sockaddr_in from = {.sin_family = AF_INET, .sin_port = htons(datagram->from)};
     struct iovec *part = message->msg_hdr.msg_iov;
     from.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (message->msg_hdr.msg_namelen < sizeof from)
+    if (message->msg_hdr.msg_namelen < sizeof(struct sockaddr_in6)) /* whichever it may be */
         sim_fail("there is no room for where a datagram comes from");
     memcpy(message->msg_hdr.msg_name, &from, sizeof from);
     message->msg_hdr.msg_namelen = sizeof from;

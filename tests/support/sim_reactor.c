@@ -111,6 +111,17 @@ static struct event **place_of(const struct event *wanted, const struct event *a
     return NULL;
 }
 
+/* What is watched for at ENTRY. When that changes, and only then, the kernel is told, and looks what there is: as if
+ * something had happened. */
+static short interest_at(const struct sim_fd *entry)
+{
+    short interest = 0;
+    for (unsigned i = 0; i < SIM_WATCHES; i++)
+        if (entry->watches[i])
+            interest |= entry->watches[i]->ev_events;
+    return interest;
+}
+
 int event_add(struct event *event, const struct timeval *timeout)
 {
     (void)timeout;
@@ -123,9 +134,11 @@ int event_add(struct event *event, const struct timeval *timeout)
     struct event **place = place_of(NULL, event);
     if (!place)
         sim_fail("more than %d events of descriptor %d", SIM_WATCHES, event->ev_fd);
+    struct sim_fd *entry = &sim.fds[event->ev_fd - SIM_FD_BASE];
+    short before = interest_at(entry);
     *place = event;
     event->ev_base->watched[event->ev_base->watched_count++] = event;
-    sim.fds[event->ev_fd - SIM_FD_BASE].edge = true;
+    entry->edge |= interest_at(entry) != before;
     return 0;
 }
 
@@ -138,7 +151,10 @@ int event_del(struct event *event)
     struct event **place = place_of(event, event);
     if (!place)
         return 0;
+    struct sim_fd *entry = &sim.fds[event->ev_fd - SIM_FD_BASE];
+    short before = interest_at(entry);
     *place = NULL;
+    entry->edge |= interest_at(entry) != before;
     unsigned at = 0;
     while (base->watched[at] != event)
         at++;

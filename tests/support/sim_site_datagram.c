@@ -154,6 +154,14 @@ static void meddle(const struct speaker *speaker)
         close_one(&speakers[rill_loop_index(speaker->loop)][sim_below(2)]);
 }
 
+static void set_port(struct rill_addr *addr, unsigned port)
+{
+    char text[32];
+    snprintf(text, sizeof text, "127.0.0.1:%u", port);
+    if (rill_addr_parse(text, addr, NULL) < 0)
+        sim_fail("an endpoint has no address");
+}
+
 static void say(struct speaker *speaker, const struct rill_addr *to, const char *bytes, size_t length)
 {
     switch (rill_datagram_send(speaker->endpoint, to, bytes, length)) {
@@ -171,6 +179,20 @@ static void say(struct speaker *speaker, const struct rill_addr *to, const char 
     default:
         sim_fail("a datagram is refused");
     }
+}
+
+static void ask(struct speaker *speaker)
+{
+    char *bytes = malloc(LONGEST);
+    unsigned number;
+    for (size_t i = sim_chance(24) ? BURST_LONG : 1 + sim_below(BURST); i > 0 && speaker->endpoint; i--) {
+        struct rill_addr to;
+        if (!new_question(speaker->port, &number))
+            break;
+        set_port(&to, sim_chance(8) ? DEAD_PORT : SITE_SERVICE_PORT);
+        say(speaker, speaker->peer ? NULL : &to, bytes, write_datagram(bytes, 'Q', number));
+    }
+    free(bytes);
 }
 
 static void on_datagram(struct rill_datagram *endpoint, const struct rill_datagram_input *input)
@@ -200,13 +222,15 @@ static void on_datagram(struct rill_datagram *endpoint, const struct rill_datagr
 
 static void on_error(struct rill_datagram *endpoint, const struct rill_addr *to, int error)
 {
-    const struct speaker *speaker = speaker_of(endpoint, "on_error");
+    struct speaker *speaker = speaker_of(endpoint, "on_error");
     bool expected = error == -ECONNREFUSED && speaker->peer && !to;
     if (!expected && !sim_calls_fail())
         sim_fail("an endpoint is told of error %d", -error);
     if (error >= 0 || error == -EAGAIN || error == -EINTR || (to && speaker->peer))
         sim_fail("an endpoint is told of error %d, which is none", -error);
     sim_note("on_error", speaker->port, (uint64_t)-error);
+    if (sim_chance(2) && !speaker->serves)
+        ask(speaker);
     meddle(speaker);
 }
 
@@ -217,6 +241,8 @@ static void on_drain(struct rill_datagram *endpoint)
         sim_fail("on_drain, and nothing was refused, or something waits");
     speaker->owed_drain = false;
     sim_note("on_drain", speaker->port, 0);
+    if (sim_chance(2) && !speaker->serves)
+        ask(speaker);
     meddle(speaker);
 }
 
@@ -282,14 +308,6 @@ static void open_service(struct speaker *speaker)
     begin(speaker, rill_datagram_adopt(speaker->loop, fd, &speaker->config, &error), error);
 }
 
-static void set_port(struct rill_addr *addr, unsigned port)
-{
-    char text[32];
-    snprintf(text, sizeof text, "127.0.0.1:%u", port);
-    if (rill_addr_parse(text, addr, NULL) < 0)
-        sim_fail("an endpoint has no address");
-}
-
 static void open_asker(struct speaker *speaker)
 {
     struct rill_addr addr;
@@ -332,21 +350,7 @@ void site_datagram_start(struct rill_loop *loop)
     open_asker(&pair[1]);
 }
 
-/* --- what it does --- */
-
-static void ask(struct speaker *speaker)
-{
-    char *bytes = malloc(LONGEST);
-    unsigned number;
-    for (size_t i = sim_chance(24) ? BURST_LONG : 1 + sim_below(BURST); i > 0 && speaker->endpoint; i--) {
-        struct rill_addr to;
-        if (!new_question(speaker->port, &number))
-            break;
-        set_port(&to, sim_chance(8) ? DEAD_PORT : SITE_SERVICE_PORT);
-        say(speaker, speaker->peer ? NULL : &to, bytes, write_datagram(bytes, 'Q', number));
-    }
-    free(bytes);
-}
+/* --- what happens beside --- */
 
 void site_datagram_prod(struct rill_loop *loop)
 {

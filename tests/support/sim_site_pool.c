@@ -6,6 +6,7 @@
 #include "sim_site_internal.h"
 
 #include "rill/core/list.h"
+#include "rill/net/conn_internal.h"
 #include "rill/net/conn_pool.h"
 #include <errno.h>
 #include <inttypes.h>
@@ -253,6 +254,15 @@ static void check_last_returned(const struct lender *lender, const struct pooled
             sim_fail("a connection is leased, and another was returned later");
 }
 
+/* CONN, which was idle, is leased: nothing is amiss with it, as far as can be seen here. */
+static void check_idle(const struct lender *lender, const struct pooled *record, const struct rill_conn *conn)
+{
+    struct sim_state state = sim_state_of(conn->fd);
+    if (state.input > 0 || state.end || state.error)
+        sim_fail("a connection is leased whose peer has ended it, or said something");
+    check_last_returned(lender, record);
+}
+
 static void take(struct borrower *borrower, struct rill_conn *conn, bool reused)
 {
     const struct lender *lender = borrower->lender;
@@ -269,7 +279,7 @@ static void take(struct borrower *borrower, struct rill_conn *conn, bool reused)
         rill_loop_now_ms(lender->loop) - record->idle_since_ms > lender->config.probe_after_ms)
         sim_fail("a connection is leased that ought to have been probed");
     if (record->state == POOLED_IDLE)
-        check_last_returned(lender, record);
+        check_idle(lender, record, conn);
     record->state = POOLED_LEASED;
     record->leases++;
     set_silent(rill_conn_id(conn), false);
