@@ -7,7 +7,15 @@
 #include <event2/event.h>
 #include <event2/event_struct.h>
 
-enum { SIM_FD_BASE = 10000, SIM_FD_MAX = 256, SIM_WATCHES = 2, SIM_LOOPS = 8, SIM_PEERS = 512, SIM_JOBS = 256 };
+enum {
+    SIM_FD_BASE = 10000,
+    SIM_FD_MAX = 256,
+    SIM_WATCHES = 2,
+    SIM_LOOPS = 8,
+    SIM_PEERS = 512,
+    SIM_JOBS = 256,
+    SIM_START_NS = 1000000000
+};
 
 enum sim_fd_kind {
     SIM_FD_FREE,
@@ -100,6 +108,9 @@ bool sim_call_fails(enum faulty_call kind, const void *site);
 
 /* sim_reactor.c */
 bool sim_loop_is_awake(struct rill_loop *loop);
+
+/* sim_trace.c */
+void sim_trace_reset(void);
 
 /* sim_threads.c */
 unsigned sim_jobs_running(void);

@@ -2,15 +2,12 @@
 #include "sim_internal.h"
 
 #include "rill/core/sys.h"
-#include <inttypes.h>
 #include <netinet/in.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 struct sim sim;
 
-enum { START_NS = 1000000000, EPOCH_S = 1769860800 };
+enum { EPOCH_S = 1769860800 };
 
 /* Where the layers call from, in a function that stands in the system's place. */
 #define SITE __builtin_return_address(0)
@@ -29,7 +26,7 @@ bool sim_chance(size_t one_in)
 
 uint64_t sim_now_ms(void)
 {
-    return (sim.now_ns - START_NS) / 1000000;
+    return (sim.now_ns - SIM_START_NS) / 1000000;
 }
 
 uint64_t sim_turn_began_ns(void)
@@ -439,48 +436,6 @@ struct sim_state sim_state_of(int fd)
                               .room = sim_can_write(socket)};
 }
 
-/* --- what happened --- */
-
-enum { TRACE_ENTRIES = 4096 };
-
-static struct {
-    const char *what;
-    uint64_t at_ns, a, b;
-} trace[TRACE_ENTRIES];
-static uint64_t trace_count;
-
-void sim_note(const char *what, uint64_t a, uint64_t b)
-{
-    uint64_t at = trace_count++ % TRACE_ENTRIES;
-    trace[at].what = what;
-    trace[at].at_ns = sim.now_ns;
-    trace[at].a = a;
-    trace[at].b = b;
-    sim.hash = (sim.hash ^ (a + b * 31 + sim.now_ns + (unsigned char)what[0])) * UINT64_C(0x100000001b3);
-}
-
-void sim_show_trace(void)
-{
-    uint64_t i = trace_count > TRACE_ENTRIES ? trace_count - TRACE_ENTRIES : 0;
-    for (; i < trace_count; i++)
-        fprintf(stderr, "%12.6f ms  %-24s %" PRIu64 " %" PRIu64 "\n",
-                (double)(trace[i % TRACE_ENTRIES].at_ns - START_NS) / 1e6, trace[i % TRACE_ENTRIES].what,
-                trace[i % TRACE_ENTRIES].a, trace[i % TRACE_ENTRIES].b);
-    fprintf(stderr, "this was seed %" PRIu64 "; %" PRIu64 " things happened in %u steps\n", sim.seed, trace_count,
-            sim.steps);
-}
-
-void sim_fail(const char *format, ...)
-{
-    va_list args;
-    va_start(args, format);
-    fprintf(stderr, "seed %" PRIu64 " fails: ", sim.seed);
-    vfprintf(stderr, format, args);
-    fputc('\n', stderr);
-    va_end(args);
-    abort();
-}
-
 /* --- a run --- */
 
 unsigned sim_faults(unsigned one_in)
@@ -509,9 +464,9 @@ void sim_begin(uint64_t seed, const struct sim_world *world)
     sim.world = *world;
     faulty_sys.seed = seed;
     memcpy(faulty_sys.counts, world->faults, sizeof faulty_sys.counts);
-    sim.now_ns = START_NS;
+    sim.now_ns = SIM_START_NS;
     sim.hash = UINT64_C(0xcbf29ce484222325);
-    trace_count = 0;
+    sim_trace_reset();
     sim_jobs_reset();
 }
 
