@@ -192,7 +192,7 @@ static unsigned first_failed(struct rill_datagram *endpoint, int error)
     } else {
         /* On a connected socket it may be the report on an earlier one, which is told once. */
         int again = send_first(endpoint, 1);
-        if (again > 0 || again == -EAGAIN) {
+        if (again > 0 || again == -EAGAIN || again == -EINTR) {
             rill_datagram_tell_error(endpoint, NULL, error);
             return again > 0 ? 1 : 0;
         }

@@ -542,6 +542,55 @@ START_TEST(the_report_on_an_earlier_one_costs_no_other)
 }
 END_TEST
 
+/* A socket that nobody but PEER reaches from now on. */
+static void set_peer(int fd, const struct rill_addr *peer)
+{
+    ck_assert_int_eq(connect(fd, &peer->socket.any, peer->length), 0);
+}
+
+static int reported_on; /* the socket that was not reached */
+
+/* Nobody is there, and then somebody is; in between a report has come that the next send will bring. */
+static void send_after_a_report(void *arg)
+{
+    struct rill_datagram *endpoint = arg;
+    ck_assert_int_eq(send(rill_datagram_fd(endpoint), "x", 1, 0), 1);
+    set_peer(reported_on, rill_datagram_local(endpoint));
+    ck_assert_int_eq(rill_datagram_send(endpoint, NULL, "y", 1), 0);
+    ck_assert_int_eq(rill_datagram_send(endpoint, NULL, "z", 1), 0);
+    faulty_sys.counts[FAULTY_SEND] = true;
+    faulty_sys.fail_after = 2; /* the first is what the report comes with */
+    faulty_sys.fail_error = EINTR;
+}
+
+START_TEST(a_report_and_an_interruption_cost_no_other)
+{
+    int error;
+    char got[4];
+    struct rill_addr to = address_of(0);
+    reported_on = stranger(AF_INET);
+    ck_assert_int_eq(bind(reported_on, &to.socket.any, to.length), 0);
+    ck_assert_int_eq(getsockname(reported_on, &to.socket.any, &to.length), 0);
+    set_peer(reported_on, &to); /* itself */
+    struct rill_datagram *endpoint = rill_datagram_connect(loop, &to, &config, &error);
+    ck_assert_ptr_nonnull(endpoint);
+    ck_assert_int_eq(rill_post(loop, send_after_a_report, endpoint), 0);
+    turns(3);
+    ck_assert_uint_eq(faulty_sys.failed, 1);
+    ck_assert_int_eq(seen.errors, 1);
+    ck_assert_int_eq(seen.last_error, -ECONNREFUSED);
+    ck_assert_int_eq(recv(reported_on, got, sizeof got, 0), 1);
+    ck_assert_int_eq(got[0], 'y');
+    ck_assert_int_eq(recv(reported_on, got, sizeof got, 0), 1);
+    ck_assert_int_eq(got[0], 'z');
+    close(reported_on);
+    struct rill_datagram_stats stats;
+    rill_datagram_stats(endpoint, &stats);
+    ck_assert_uint_eq(stats.sent, 2);
+    ck_assert_uint_eq(stats.failed, 0);
+}
+END_TEST
+
 START_TEST(one_that_cannot_be_sent_stops_no_other)
 {
     static char much[65536];
@@ -961,6 +1010,7 @@ int main(void)
     tcase_add_test(all, a_full_peer_does_not_hold_up_the_others);
     tcase_add_loop_test(all, nobody_there_is_told, 0, 3);
     tcase_add_test(all, the_report_on_an_earlier_one_costs_no_other);
+    tcase_add_test(all, a_report_and_an_interruption_cost_no_other);
     tcase_add_loop_test(all, one_that_cannot_be_sent_stops_no_other, 0, 2);
     tcase_add_test(all, who_tries_for_ever_does_not_stop_the_loop);
     tcase_add_loop_test(all, a_failed_receive_is_told_and_goes_on, 0, 2);

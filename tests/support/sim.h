@@ -122,7 +122,8 @@ void sim_datagram_send(uint16_t from, uint16_t to, const void *bytes, size_t len
 
 /* How it stands with a datagram socket of the server's. */
 struct sim_datagram_state {
-    bool input, room;      /* a datagram or an error can be read; one can be sent */
+    bool input, room;      /* a datagram or an error can be read; one can be sent, as far as libevent is told */
+    size_t vacant;         /* so many can be sent */
     uint64_t given, taken; /* datagrams: by the server, and to it */
     uint16_t port;
 };

@@ -197,6 +197,7 @@ struct sim_datagram_state sim_datagram_state_of(int fd)
     short what = sim_udp_ready(entry->udp);
     return (struct sim_datagram_state){.input = (what & EV_READ) != 0,
                                        .room = (what & EV_WRITE) != 0,
+                                       .vacant = entry->udp->room - entry->udp->in_air,
                                        .given = entry->udp->given,
                                        .taken = entry->udp->taken,
                                        .port = entry->port};

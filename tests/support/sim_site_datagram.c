@@ -23,6 +23,7 @@ static struct speaker {
     uint16_t port, peer;        /* `peer` 0: not connected */
     uint64_t shown, cut;        /* to its handler */
     uint64_t accepted, refused; /* of what it sent */
+    uint64_t lost;              /* of that, when it was closed */
     bool owed_drain;
     unsigned next[ORIGINS]; /* in a faithful world: no question or answer before this comes from there */
 } speakers[SITE_LOOPS][2];
@@ -142,9 +143,14 @@ static void close_one(struct speaker *speaker)
         return;
     if (speaker->serves)
         site.all_answered = site.service_is_whole = false;
+    size_t queued = endpoint->queued, vacant = sim_datagram_state_of(rill_datagram_fd(endpoint)).vacant;
+    bool leaves = !endpoint->waiting && !endpoint->sending && !sim_calls_fail();
     rill_datagram_close(endpoint);
     if (speaker->endpoint)
         sim_fail("on_close has not come");
+    if (leaves && speaker->lost != (queued > vacant ? queued - vacant : 0))
+        sim_fail("%" PRIu64 " of %zu datagrams are lost in a close, and there was room for %zu", speaker->lost, queued,
+                 vacant);
 }
 
 /* In a callback: closes this one or the other one of the loop, now and then. */
@@ -246,7 +252,8 @@ static void on_drain(struct rill_datagram *endpoint)
     meddle(speaker);
 }
 
-static void check_stats(const struct speaker *speaker, uint64_t queued)
+/* Returns how many of those that it was to send are lost. */
+static uint64_t check_stats(const struct speaker *speaker, uint64_t queued)
 {
     struct rill_datagram_stats stats;
     rill_datagram_stats(speaker->endpoint, &stats);
@@ -255,12 +262,13 @@ static void check_stats(const struct speaker *speaker, uint64_t queued)
     if (stats.sent + stats.failed + queued != speaker->accepted)
         sim_fail("%" PRIu64 " datagrams were taken, %" PRIu64 " left, %" PRIu64 " failed, %" PRIu64 " wait",
                  speaker->accepted, stats.sent, stats.failed, queued);
+    return stats.failed;
 }
 
 static void on_close(struct rill_datagram *endpoint)
 {
     struct speaker *speaker = speaker_of(endpoint, "on_close");
-    check_stats(speaker, 0);
+    speaker->lost = check_stats(speaker, 0);
     speaker->endpoint = NULL;
     site.endpoints_closed++;
     sim_note("an endpoint closes", speaker->port, 0);
@@ -385,7 +393,8 @@ void site_datagram_check_asleep(struct rill_loop *loop)
         struct sim_datagram_state state = sim_datagram_state_of(rill_datagram_fd(speaker->endpoint));
         size_t queued = speaker->endpoint->queued, bytes = rill_datagram_queued(speaker->endpoint);
         size_t most = speaker->config.max_queued_bytes ? speaker->config.max_queued_bytes : 1 << 20;
-        check_stats(speaker, queued);
+        if (check_stats(speaker, queued) > 0 && !sim_calls_fail())
+            sim_fail("a datagram is lost though nothing has failed");
         if (state.input)
             sim_fail("a loop sleeps, and a datagram waits at port %u", speaker->port);
         if (queued > 0 && state.room)

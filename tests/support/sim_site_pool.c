@@ -4,7 +4,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { CHECK_MS = 2000 };
+enum { CHECK_MS = 2000, LATE_MS = 2 };
 
 static struct lender lenders[SITE_LOOPS];
 
@@ -39,6 +39,8 @@ void site_pool_give_back(struct rill_conn *conn)
         rill_conn_close(conn, RILL_CLOSE_LOCAL);
         return;
     }
+    if (sim_chance(8))
+        rill_conn_pause(conn, RILL_PAUSE_USER); /* which is lifted */
     rill_conn_pool_return(conn);
     if (!rill_conn_find(loop, id))
         return; /* one too many, or there is no pool any more */
@@ -217,6 +219,16 @@ static struct rill_conn_pool_counts check_counts(const struct lender *lender)
     return counts;
 }
 
+/* No connection has been idle for too long. */
+static void check_idle_times(const struct lender *lender)
+{
+    uint64_t most_ms = lender->config.idle_timeout_ms ? lender->config.idle_timeout_ms : 60000;
+    for (const struct pooled *record = lender->conns; record < lender->conns + lender->made; record++)
+        if (record->state == POOLED_IDLE && rill_conn_find(lender->loop, (struct rill_conn_id){record->id}) &&
+            rill_clock_ns() / 1000000 > record->idle_since_ms + most_ms + LATE_MS)
+            sim_fail("a connection has been idle for longer than %" PRIu64 " ms", most_ms);
+}
+
 void site_pool_check_asleep(struct rill_loop *loop)
 {
     const struct lender *lender = site_lender_of(loop);
@@ -224,6 +236,8 @@ void site_pool_check_asleep(struct rill_loop *loop)
         return;
     struct rill_conn_pool_counts counts = check_counts(lender);
     unsigned max_idle = lender->config.max_idle ? lender->config.max_idle : lender->config.max_conns;
+    if (counts.idle > 0)
+        check_idle_times(lender);
     if (counts.waiting == 0 && counts.idle > max_idle)
         sim_fail("a pool has %u idle connections of %u", counts.idle, max_idle);
     if (counts.waiting > counts.coming && (counts.idle > 0 || counts.conns < lender->config.max_conns))
