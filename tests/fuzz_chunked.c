@@ -18,14 +18,6 @@ static size_t split_at(void *arg, size_t offset, size_t length)
     return offset < cut ? cut - offset : length - offset;
 }
 
-static void must_equal(const struct trace *actual, const struct trace *expected, size_t cut)
-{
-    if (strcmp(actual->text, expected->text) == 0)
-        return;
-    fprintf(stderr, "cut at %zu:\n%s\nshould be\n%s\n", cut, actual->text, expected->text);
-    abort();
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const struct rill_parser_limits all_limits[] = {{100, 200, 20, 60, 200, 100000}, {100, 200, 20, 5, 12, 20}};
@@ -41,14 +33,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     reference_parse(limits, bytes, length, &expected);
 
     driver_run(RILL_PARSER_ISA_PORTABLE, limits, bytes, length, driver_whole, NULL, NULL, &actual);
-    must_equal(&actual, &expected, length);
+    trace_must_equal(&actual, &expected, "whole");
     driver_run(RILL_PARSER_ISA_PORTABLE, limits, bytes, length, driver_bytewise, NULL, NULL, &actual);
-    must_equal(&actual, &expected, 1);
+    trace_must_equal(&actual, &expected, "byte by byte");
     driver_run(RILL_PARSER_ISA_PORTABLE, limits, bytes, length, driver_random, &random, NULL, &actual);
-    must_equal(&actual, &expected, 0);
+    trace_must_equal(&actual, &expected, "in pieces");
     for (size_t cut = HEAD_LENGTH; size <= SHORT && cut < length; cut++) {
         driver_run(RILL_PARSER_ISA_PORTABLE, limits, bytes, length, split_at, &cut, NULL, &actual);
-        must_equal(&actual, &expected, cut);
+        trace_must_equal(&actual, &expected, "cut at %zu", cut);
     }
     return 0;
 }

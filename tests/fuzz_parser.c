@@ -9,15 +9,6 @@
 #include "support/random.h"
 #include "support/reference_parser.h"
 
-static void must_equal(const struct trace *actual, const struct trace *expected, int isa, const char *how)
-{
-    if (strcmp(actual->text, expected->text) == 0)
-        return;
-    fprintf(stderr, "%s, %s:\n%s\nshould be\n%s\n", rill_parser_isa_name((enum rill_parser_isa)isa), how, actual->text,
-            expected->text);
-    abort();
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const struct rill_parser_limits all_limits[] = {
@@ -37,9 +28,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         if (rill_parser_use(&parser, (enum rill_parser_isa)isa) != 0)
             continue;
         driver_run((enum rill_parser_isa)isa, limits, bytes, length, driver_whole, NULL, NULL, &actual);
-        must_equal(&actual, &expected, isa, "whole");
+        trace_must_equal(&actual, &expected, "%s, whole", rill_parser_isa_name((enum rill_parser_isa)isa));
         driver_run((enum rill_parser_isa)isa, limits, bytes, length, driver_random, &random, NULL, &actual);
-        must_equal(&actual, &expected, isa, "in pieces");
+        trace_must_equal(&actual, &expected, "%s, in pieces", rill_parser_isa_name((enum rill_parser_isa)isa));
     }
     return 0;
 }

@@ -9,15 +9,6 @@
 #include "support/random.h"
 #include "support/reference_parser.h"
 
-static void must_equal(const struct trace *actual, const struct trace *expected, enum rill_parser_isa isa,
-                       const char *how)
-{
-    if (strcmp(actual->text, expected->text) == 0)
-        return;
-    fprintf(stderr, "%s, %s:\n%s\nshould be\n%s\n", rill_parser_isa_name(isa), how, actual->text, expected->text);
-    abort();
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const struct rill_parser_limits all_limits[] = {{1000, 4000, 20, 30, 200, 100000}, {30, 90, 3, 5, 9, 20}};
@@ -38,10 +29,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             if (rill_parser_use(&parser, isa) < 0)
                 continue;
             MUST(driver_run_response(isa, limits, answers_head, bytes, length, driver_whole, NULL, &actual) == used);
-            must_equal(&actual, &expected, isa, "whole");
+            trace_must_equal(&actual, &expected, "%s, whole", rill_parser_isa_name(isa));
             MUST(driver_run_response(isa, limits, answers_head, bytes, length, driver_random, &random, &actual) ==
                  used);
-            must_equal(&actual, &expected, isa, "in pieces");
+            trace_must_equal(&actual, &expected, "%s, in pieces", rill_parser_isa_name(isa));
         }
         bytes += used;
         length -= used;

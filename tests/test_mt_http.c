@@ -6,6 +6,7 @@
 #include "rill/tests/support/random.h"
 #include "rill/tests/support/run_suite.h"
 #include "support/http_response.h"
+#include "support/must.h"
 #include <arpa/inet.h>
 #include <check.h>
 #include <signal.h>
@@ -25,14 +26,6 @@ static unsigned begun, cleaned; /* atomic: exchanges */
 
 #define LOAD(variable) __atomic_load_n(&(variable), __ATOMIC_SEQ_CST)
 #define ADD(variable) __atomic_add_fetch(&(variable), 1, __ATOMIC_SEQ_CST)
-
-#define MUST(condition)                                                                                                \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #condition);                             \
-            abort();                                                                                                   \
-        }                                                                                                              \
-    } while (0)
 
 /* --- the handlers --- */
 

@@ -1,5 +1,6 @@
 /* conn_rig.c - see conn_rig.h. */
 #include "conn_rig.h"
+#include "must.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
@@ -7,15 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-/* Not Check's: the fuzzers' build knows no Check. */
-#define must(condition) ((condition) ? (void)0 : failed(#condition, __LINE__))
-
-__attribute__((cold, noreturn)) static void failed(const char *condition, int line)
-{
-    fprintf(stderr, "conn_rig.c:%d: %s\n", line, condition);
-    abort();
-}
 
 struct rig rig;
 
@@ -74,7 +66,7 @@ void rig_set_up(enum rill_backend backend)
     rig.config.handler = &rig.handler;
     rig.peer = -1;
     rig.loop = rill_loop_new(&(struct rill_loop_config){.backend = backend}, &error);
-    must(rig.loop != NULL);
+    MUST(rig.loop != NULL);
 }
 
 void rig_tear_down(void)
@@ -89,9 +81,9 @@ void rig_tear_down(void)
 struct rill_conn *rig_adopt(void)
 {
     int pair[2];
-    must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair) == 0);
+    MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair) == 0);
     rig.peer = pair[1];
-    must(rill_conn_adopt(rig.loop, pair[0], NULL, &rig.config) == 0);
+    MUST(rill_conn_adopt(rig.loop, pair[0], NULL, &rig.config) == 0);
     return rig.conn;
 }
 
@@ -101,24 +93,24 @@ struct rill_conn *rig_adopt_tcp(void)
     struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t length = sizeof at;
     int on = 1;
-    must(bind(listener, (struct sockaddr *)&at, sizeof at) == 0);
-    must(listen(listener, 1) == 0);
-    must(getsockname(listener, (struct sockaddr *)&at, &length) == 0);
+    MUST(bind(listener, (struct sockaddr *)&at, sizeof at) == 0);
+    MUST(listen(listener, 1) == 0);
+    MUST(getsockname(listener, (struct sockaddr *)&at, &length) == 0);
     rig.peer = socket(AF_INET, SOCK_STREAM, 0);
     setsockopt(rig.peer, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    must(connect(rig.peer, (struct sockaddr *)&at, sizeof at) == 0);
+    MUST(connect(rig.peer, (struct sockaddr *)&at, sizeof at) == 0);
     fcntl(rig.peer, F_SETFL, O_NONBLOCK);
     int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
-    must(fd >= 0);
+    MUST(fd >= 0);
     close(listener);
-    must(rill_conn_adopt(rig.loop, fd, NULL, &rig.config) == 0);
+    MUST(rill_conn_adopt(rig.loop, fd, NULL, &rig.config) == 0);
     return rig.conn;
 }
 
 void rig_turns(int count)
 {
     while (count-- > 0)
-        must(rill_loop_turn(rig.loop, false) == 0);
+        MUST(rill_loop_turn(rig.loop, false) == 0);
 }
 
 static bool time_is_up;
@@ -137,7 +129,7 @@ int rig_turns_within(uint64_t ms)
     time_is_up = false;
     rill_loop_arm(rig.loop, &timer, ms);
     for (; !time_is_up; count++)
-        must(rill_loop_turn(rig.loop, true) == 0);
+        MUST(rill_loop_turn(rig.loop, true) == 0);
     return count;
 }
 
@@ -147,7 +139,7 @@ size_t rig_stuff(int fd)
     size_t total = 0;
     for (ssize_t n; (n = write(fd, much, sizeof much)) > 0;)
         total += (size_t)n;
-    must(errno == EAGAIN);
+    MUST(errno == EAGAIN);
     return total;
 }
 

@@ -1,5 +1,6 @@
 /* file_site.c - see file_site.h. */
 #include "file_site.h"
+#include "must.h"
 #include "random.h"
 #include "rill/core/log.h"
 #include "rill/core/sys.h"
@@ -9,15 +10,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-/* No Check here, so that programs without it can use this. */
-#define MUST(condition)                                                                                                \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #condition, strerror(errno));                       \
-            abort();                                                                                                   \
-        }                                                                                                              \
-    } while (0)
 
 static sem_t gate;
 

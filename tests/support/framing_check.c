@@ -1,17 +1,9 @@
 /* framing_check.c - see framing_check.h. */
 #include "framing_check.h"
+#include "must.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-/* Not Check's: the fuzzers' build knows no Check. */
-#define MUST(condition) ((condition) ? (void)0 : failed(#condition, __LINE__))
-
-__attribute__((cold, noreturn)) static void failed(const char *condition, int line)
-{
-    fprintf(stderr, "framing_check.c:%d: does not hold: %s\n", line, condition);
-    abort();
-}
 
 enum { SHORT_BYTES = 64 };
 

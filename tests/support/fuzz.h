@@ -3,19 +3,12 @@
 #ifndef RILL_TESTS_SUPPORT_FUZZ_H
 #define RILL_TESTS_SUPPORT_FUZZ_H
 
+#include "must.h"
 #include "rill/core/base.h"
+#include <regex.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-/* What does not hold stops the process, with all the fuzzer knows. Not Check's: the fuzzers' build knows no Check. */
-#define MUST(condition)                                                                                                \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            fprintf(stderr, "%s:%d: does not hold: %s\n", __FILE__, __LINE__, #condition);                             \
-            abort();                                                                                                   \
-        }                                                                                                              \
-    } while (0)
 
 /* Defined by each target; 0. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -39,6 +32,22 @@ static inline struct rill_slice fuzz_take_line(struct rill_slice *text)
     text->bytes += line.length + (end != NULL);
     text->length -= line.length + (end != NULL);
     return line;
+}
+
+/* An extended regular expression; only `text` is to be set. */
+struct fuzz_pattern {
+    const char *text;
+    regex_t regex; /* made at the first use, and kept */
+    bool is_made;
+};
+
+/* Whether TEXT matches PATTERN, and what its first COUNT groups match, the whole being the first. */
+static inline bool fuzz_match(struct fuzz_pattern *pattern, const char *text, size_t count, regmatch_t *groups)
+{
+    if (!pattern->is_made)
+        MUST(regcomp(&pattern->regex, pattern->text, REG_EXTENDED) == 0);
+    pattern->is_made = true;
+    return regexec(&pattern->regex, text, count, groups, 0) == 0;
 }
 
 /* A copy of TEXT in a block of its own and exactly its size, so that a sanitizer sees each byte read beyond it. */

@@ -1,5 +1,6 @@
 /* sweep_site.c - see sweep_site.h. */
 #include "sweep_site.h"
+#include "must.h"
 #include "rill/core/log.h"
 #include "rill/core/sys.h"
 #include "rill/http/files.h"
@@ -11,14 +12,6 @@
 #include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
-
-#define MUST(condition)                                                                                                \
-    do {                                                                                                               \
-        if (!(condition)) {                                                                                            \
-            fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #condition, strerror(errno));                       \
-            abort();                                                                                                   \
-        }                                                                                                              \
-    } while (0)
 
 static struct {
     char folder[64], root[80], log[80], trace[80];

@@ -87,3 +87,15 @@ void trace_response(struct trace *trace, const struct trace_response *head)
     trace_printf(trace, "keep-alive %d, chunked %d, until close %d, content-length %llu", head->keep_alive,
                  head->chunked, head->until_close, (unsigned long long)head->content_length);
 }
+
+void trace_must_equal(const struct trace *actual, const struct trace *expected, const char *how, ...)
+{
+    va_list values;
+    if (strcmp(actual->text, expected->text) == 0)
+        return;
+    va_start(values, how);
+    vfprintf(stderr, how, values);
+    va_end(values);
+    fprintf(stderr, ":\n%s\nshould be\n%s\n", actual->text, expected->text);
+    abort();
+}

@@ -41,6 +41,9 @@ void trace_append(struct trace *trace, const struct trace *other);
 void trace_head(struct trace *trace, const struct trace_head *head);
 void trace_response(struct trace *trace, const struct trace_response *head);
 
+/* Stops the process, and says HOW the bytes were parsed and both traces, unless these are equal. */
+void trace_must_equal(const struct trace *actual, const struct trace *expected, const char *how, ...) RILL_PRINTF(3, 4);
+
 /* Appends content, as it is; to be called any number of times, and followed by another line. */
 void trace_content(struct trace *trace, struct rill_slice content);
 
