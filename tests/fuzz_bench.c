@@ -7,7 +7,6 @@
 #include "rill/http/parser.h"
 #include "support/fuzz.h"
 #include <errno.h>
-#include <regex.h>
 
 enum { MAX = 4096, LINES = 64 };
 
@@ -18,15 +17,10 @@ enum group { WEIGHT = 2, METHOD = 3, TARGET = 4, BODY = 6, GROUPS };
 /* Whether LINE is one of a request file; then LINE is cut into the words that PARTS name. */
 static bool reference_line(char *line, struct bench_line *parts)
 {
-    static const char pattern[] = "^[ \t]*(([0-9]+)[*])?([A-Za-z0-9!#$%&'*+.^_`|~-]+)[ \t]+([^ \t]+)"
-                                  "([ \t]+([^ \t]+))?[ \t]*$";
-    static regex_t regex;
-    static bool compiled;
+    static struct fuzz_pattern pattern = {.text = "^[ \t]*(([0-9]+)[*])?([A-Za-z0-9!#$%&'*+.^_`|~-]+)[ \t]+([^ \t]+)"
+                                                  "([ \t]+([^ \t]+))?[ \t]*$"};
     regmatch_t groups[GROUPS + 1];
-    if (!compiled)
-        MUST(regcomp(&regex, pattern, REG_EXTENDED) == 0);
-    compiled = true;
-    if (regexec(&regex, line, GROUPS + 1, groups, 0) != 0)
+    if (!fuzz_match(&pattern, line, GROUPS + 1, groups))
         return false;
     unsigned long weight = groups[WEIGHT].rm_so < 0 ? 1 : strtoul(line + groups[WEIGHT].rm_so, NULL, 10);
     line[groups[METHOD].rm_eo] = line[groups[TARGET].rm_eo] = '\0';

@@ -2,9 +2,9 @@
  * What is published and what each user hears is held against a chat that is slow and simple.
  *
  * The input is lines, each a byte that says what happens, and text: 0, 1 or 2: that user comes, or says the text, with
- * an end of line; a, b or c: he says it without one; A, B or C: he goes. m: somebody else publishes, "TOPIC TEXT"; p:
- * what was published arrives; l: it is lost; s: what was subscribed to is confirmed; S: the text is; d: the bus goes
- * down; u: it comes up; r: it takes no more, or again. */
+ * an end of line; a, b or c: he says it without one; A, B or C: he goes. m: somebody else publishes, "TOPIC TEXT", in
+ * which $ is an end of line; p: what was published arrives; l: it is lost; s: what was subscribed to is confirmed; S:
+ * the text is; d: the bus goes down; u: it comes up; r: it takes no more, or again. */
 #include "rill/apps/redis-chat/rooms.h"
 #include "rill/apps/redis-chat/users.h"
 #include "support/fuzz.h"
@@ -359,6 +359,12 @@ static void arrives(struct rill_slice topic, struct rill_slice text)
         all_hear(name, text.bytes, text.length);
 }
 
+static void comes_up(void)
+{
+    bus.up = true;
+    bus.handler->on_up(bus.arg);
+}
+
 static void goes_down(void)
 {
     static const char line[] = "* Redis is away: nothing is heard until it is back";
@@ -398,12 +404,15 @@ static void publish_for_others(struct rill_slice text)
     rest.bytes++;
     rest.length--;
     char *exact_topic = fuzz_copy(topic), *exact_text = fuzz_copy(rest);
+    for (size_t i = 0; i < rest.length; i++)
+        exact_text[i] = exact_text[i] == '$' ? '\n' : exact_text[i];
     arrives((struct rill_slice){exact_topic, topic.length}, (struct rill_slice){exact_text, rest.length});
     free(exact_text);
     free(exact_topic);
 }
 
-static void happens(char what, struct rill_slice text)
+/* False: nothing. */
+static bool happens(char what, struct rill_slice text)
 {
     const char *all = "012abcABC", *at = strchr(all, what);
     struct user *user = at && what ? &users[(at - all) % USERS] : NULL;
@@ -426,10 +435,11 @@ static void happens(char what, struct rill_slice text)
         goes_down();
     else if (what == 'r')
         bus.refuses = !bus.refuses;
-    else if (what == 'u' && !bus.up) {
-        bus.up = true;
-        bus.handler->on_up(bus.arg);
-    }
+    else if (what == 'u' && !bus.up)
+        comes_up();
+    else
+        return false;
+    return true;
 }
 
 static void check(void)
@@ -464,9 +474,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     MUST(rooms_start(loop, &config) == 0);
     strcpy(rooms[0].name, "lobby");
     while ((line = fuzz_take_line(&script)).bytes) {
-        if (line.length > 0)
-            happens(line.bytes[0], (struct rill_slice){line.bytes + 1, line.length - 1});
-        check();
+        if (line.length > 0 && happens(line.bytes[0], (struct rill_slice){line.bytes + 1, line.length - 1}))
+            check();
     }
     for (unsigned i = 0; i < USERS; i++)
         if (users[i].fd >= 0)

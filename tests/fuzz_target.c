@@ -1,9 +1,12 @@
-/* fuzz_target.c - fuzzes what becomes of a path: normalising and decoding, against slow readings of the same rules; and
- * the router, against one that holds the path against every route.
+/* fuzz_target.c - fuzzes what becomes of a path: normalising and decoding, against slow readings of the same rules;
+ * writing it into a URL and into HTML; the router, against one that holds the path against every route. And rill-hub's
+ * topics, which are paths with dots in them.
  *
- * The input is lines: a method, then paths. */
+ * The input is lines: a method, then paths; a topic is held against the line before it as a pattern. */
+#include "rill/apps/hub/topics.h"
 #include "rill/http/router.h"
 #include "rill/http/target.h"
+#include "rill/http/text.h"
 #include "support/fuzz.h"
 #include <ctype.h>
 #include <errno.h>
@@ -121,6 +124,90 @@ static void check_decode(struct rill_slice text, bool plus_is_space)
         MUST(rill_slice_equal(result, (struct rill_slice){expected, length}));
     free(buffer);
     free(exact);
+}
+
+/* What is encoded is decoded as the same, and is all that it may be. */
+static void check_written(struct rill_slice text)
+{
+    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/%";
+    struct rill_slice back;
+    char *exact = fuzz_copy(text);
+    size_t length = rill_path_encode(NULL, (struct rill_slice){exact, text.length});
+    char *url = malloc(length + 1), *decoded = malloc(length + 1);
+    MUST(url && decoded && length <= RILL_PATH_ENCODED_MAX * text.length);
+    MUST(rill_path_encode(url, (struct rill_slice){exact, text.length}) == length);
+    url[length] = '\0';
+    MUST(strspn(url, plain) == length);
+    MUST(rill_percent_decode((struct rill_slice){url, length}, false, decoded, length, &back) == 0);
+    MUST(rill_slice_equal(back, text));
+    free(decoded);
+    free(url);
+
+    static const struct {
+        const char *escape;
+        char byte;
+    } escapes[] = {{"&amp;", '&'}, {"&lt;", '<'}, {"&gt;", '>'}, {"&quot;", '"'}, {"&#39;", '\''}};
+    length = rill_html_escape(NULL, (struct rill_slice){exact, text.length});
+    char *html = malloc(length + 1);
+    MUST(html && rill_html_escape(html, (struct rill_slice){exact, text.length}) == length);
+    size_t at = 0;
+    for (size_t i = 0; i < text.length; i++) {
+        const char *want = NULL;
+        for (size_t k = 0; k < rill_array_length(escapes); k++)
+            want = escapes[k].byte == text.bytes[i] ? escapes[k].escape : want;
+        size_t bytes = want ? strlen(want) : 1;
+        MUST(at + bytes <= length && memcmp(html + at, want ? want : text.bytes + i, bytes) == 0);
+        at += bytes;
+    }
+    MUST(at == length);
+    free(html);
+    free(exact);
+}
+
+/* --- topics --- */
+
+enum { WORDS = HUB_TOPIC_BYTES / 2 + 2 };
+
+/* Cuts TEXT into the words between its dots. Returns how many there are; 0: that is no topic, or no pattern. */
+static unsigned words_of(char *text, bool wildcards, char *words[WORDS])
+{
+    unsigned count = 0;
+    if (strlen(text) > HUB_TOPIC_BYTES)
+        return 0;
+    for (char *word; (word = strsep(&text, "."));) {
+        bool rest = strcmp(word, ">") == 0, is_wildcard = rest || strcmp(word, "*") == 0;
+        if (!*word || (is_wildcard && !wildcards) || (rest && text))
+            return 0;
+        words[count++] = word;
+    }
+    return count;
+}
+
+static bool reference_matches(char *const *pattern, unsigned wanted, char *const *topic, unsigned found)
+{
+    for (unsigned i = 0; i < wanted; i++) {
+        if (i < found && strcmp(pattern[i], ">") == 0)
+            return true;
+        if (i >= found || (strcmp(pattern[i], "*") != 0 && strcmp(pattern[i], topic[i]) != 0))
+            return false;
+    }
+    return wanted == found;
+}
+
+static void check_topic(struct rill_slice pattern_line, struct rill_slice topic_line)
+{
+    char *pattern = fuzz_string(pattern_line), *topic = fuzz_string(topic_line);
+    char *pattern_copy = strdup(pattern), *topic_copy = strdup(topic), *wanted[WORDS], *found[WORDS];
+    MUST(pattern_copy && topic_copy);
+    unsigned wanted_count = words_of(pattern_copy, true, wanted), found_count = words_of(topic_copy, false, found);
+    MUST(hub_is_topic(pattern, true) == (wanted_count > 0));
+    MUST(hub_is_topic(topic, false) == (found_count > 0));
+    if (wanted_count > 0 && found_count > 0)
+        MUST(hub_matches(pattern, topic) == reference_matches(wanted, wanted_count, found, found_count));
+    free(topic_copy);
+    free(pattern_copy);
+    free(topic);
+    free(pattern);
 }
 
 /* --- routes --- */
@@ -254,7 +341,7 @@ static void check_route(const struct rill_router *router, struct rill_slice meth
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct rill_router *router;
-    struct rill_slice text = {(const char *)data, size}, method, path;
+    struct rill_slice text = {(const char *)data, size}, method, path, before;
     if (size > MAX)
         return 0;
     if (!router) {
@@ -264,8 +351,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             MUST(rill_router_add(router, routes[i].method, routes[i].pattern, handler, (void *)(uintptr_t)&routes[i]) ==
                  0);
     }
-    method = fuzz_take_line(&text);
+    method = before = fuzz_take_line(&text);
     while ((path = fuzz_take_line(&text)).bytes) {
+        check_topic(before, path);
+        check_written(path);
+        before = path;
         check_normalise(path);
         check_decode(path, true);
         check_decode(path, false);
