@@ -37,7 +37,9 @@ LOOP(tasks, tasks)
 LOOP(timers, timers)
 LOOP(stalls, stalls)
 NET(open_connections, open)
+NET(held_back_connections, held_back_now)
 NET(connections, adopted)
+NET(held_back, held_back)
 NET(received, bytes_in)
 NET(sent, bytes_out)
 NET(backlog, waiting_bytes)
@@ -50,7 +52,11 @@ static void print_counters(struct rill_admin_text *text, const struct rill_admin
         counter_fn *counter;
     } metrics[] = {
         {"rill_connections_open", "gauge", "Connections that the loop serves now.", open_connections},
+        {"rill_connections_held_back", "gauge", "Connections whose requests are left unread for overload.",
+         held_back_connections},
         {"rill_connections_total", "counter", "Connections that were given to the loop.", connections},
+        {"rill_requests_held_back_total", "counter", "Requests that were left unread for a while, for overload.",
+         held_back},
         {"rill_received_bytes_total", "counter", "Bytes read from connections.", received},
         {"rill_sent_bytes_total", "counter", "Bytes that the kernel took for connections.", sent},
         {"rill_write_backlog_bytes", "gauge", "Bytes of output that wait because peers do not take them.", backlog},

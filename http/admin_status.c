@@ -19,8 +19,9 @@ static void print_histogram(struct rill_admin_text *text, const char *name, cons
 
 static void print_net(struct rill_admin_text *text, const struct rill_net_stats *net)
 {
-    rill_admin_print(text, ",\"connections\":{\"open\":%llu,\"total\":%llu,\"closed\":{",
-                     (number_t)rill_stat_read(&net->open), (number_t)rill_stat_read(&net->adopted));
+    rill_admin_print(text, ",\"connections\":{\"open\":%llu,\"held_back\":%llu,\"total\":%llu,\"closed\":{",
+                     (number_t)rill_stat_read(&net->open), (number_t)rill_stat_read(&net->held_back_now),
+                     (number_t)rill_stat_read(&net->adopted));
     for (unsigned i = 0; i < RILL_CLOSE_REASONS; i++)
         rill_admin_print(text, "%s\"%s\":%llu", i > 0 ? "," : "", rill_admin_close_reasons[i],
                          (number_t)rill_stat_read(&net->closed[i]));

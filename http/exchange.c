@@ -198,7 +198,7 @@ static void work_done(struct rill_job *job, enum rill_job_outcome outcome)
     if (x && outcome == RILL_JOB_RAN)
         rill_session_call(x, work.done, work.arg);
     else if (x)
-        rill_exchange_reply_status(x, 503);
+        rill_exchange_refuse(x);
     if (work.destroy)
         work.destroy(work.arg);
 }
@@ -221,7 +221,7 @@ int rill_exchange_work(struct rill_exchange *x, const struct rill_work *work)
     }
     if (error < 0) {
         rill_sys_free(work_job);
-        rill_exchange_reply_status(x, 503);
+        rill_exchange_refuse(x);
         if (work->destroy)
             work->destroy(work->arg);
     }

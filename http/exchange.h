@@ -100,6 +100,10 @@ void rill_exchange_reply_buf(struct rill_exchange *x, unsigned status, const cha
 /* Answers with STATUS and a small page that names it, or with no content where that is wanted. */
 void rill_exchange_reply_status(struct rill_exchange *x, unsigned status);
 
+/* Answers with 503 and Retry-After, because there is no room for it now: the server counts it as overload, and when
+ * there are many of that kind reads no more requests than it can carry. */
+void rill_exchange_refuse(struct rill_exchange *x);
+
 /* --- a streamed response --- */
 
 /* Sends the head. CONTENT_LENGTH is what will be written, or RILL_LENGTH_UNKNOWN: then the body is chunked, or for an

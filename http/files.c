@@ -206,12 +206,12 @@ static void look_and_wait(struct rill_exchange *x, struct rill_file_cache *cache
     }
     if (!request || rill_arena_on_reset(rill_exchange_arena(x), leave, request) < 0 ||
         !(entry = entry ? entry : rill_file_cache_add(cache, path, skip))) {
-        rill_exchange_reply_status(x, 503);
+        rill_exchange_refuse(x);
         return;
     }
     if (!entry->looking && look(cache, entry) < 0) {
         rill_file_cache_trim(cache, entry);
-        rill_exchange_reply_status(x, 503);
+        rill_exchange_refuse(x);
         return;
     }
     rill_list_push_back(&entry->waiting, &request->link);

@@ -75,11 +75,21 @@ static inline void count(struct rill_http_loop *http, const struct rill_exchange
         rill_histogram_record(&stats->took_us, (rill_clock_ns() - x->began_ns) / 1000);
 }
 
+static void note_refused(struct rill_http_loop *http)
+{
+    rill_stat_add(&http->stats.refused, 1);
+    rill_server_note_refused(http->loop);
+}
+
 void rill_exchange_release(struct rill_exchange *x)
 {
     struct rill_session *session = x->session;
     struct rill_http_loop *http = session->http;
     count(http, x);
+    if (RILL_LIKELY(!x->refused))
+        rill_server_note_answered(http->loop);
+    else
+        note_refused(http);
     if (RILL_UNLIKELY(x->detached) && http->server->config.max_requests > 0)
         __atomic_fetch_sub(&http->server->in_flight, 1, __ATOMIC_RELAXED);
     rill_exchange_write_log(x);

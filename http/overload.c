@@ -16,12 +16,11 @@ static bool has_room(const struct rill_http_loop *http)
             __atomic_load_n(&server->in_flight, __ATOMIC_RELAXED) < server->config.max_requests);
 }
 
-/* There is no room: 503. */
-static void refuse(struct rill_exchange *x)
+void rill_exchange_refuse(struct rill_exchange *x)
 {
-    struct rill_http_loop *http = rill_exchange_http(x);
-    rill_stat_add(&http->stats.refused, 1);
-    rill_server_note_refusal(http->server->net);
+    if (x->phase != RILL_RESPONSE_NONE)
+        return;
+    x->refused = true;
     rill_exchange_reply_status(x, 503);
 }
 
@@ -49,7 +48,7 @@ bool rill_session_turns_away(struct rill_exchange *x)
     if (wait_ns > 0)
         limit(x, wait_ns);
     else
-        refuse(x);
+        rill_exchange_refuse(x);
     x->callbacks--;
     return true;
 }

@@ -77,6 +77,7 @@ struct rill_exchange {
     bool keep_alive;
     bool aborted;
     bool linger;
+    bool refused; /* for overload */
 
     /* the request's body */
     bool body_done;     /* all of it has been read, or there is none */

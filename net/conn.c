@@ -40,6 +40,8 @@ void rill_conn_close(struct rill_conn *conn, enum rill_close_reason reason)
     if (conn->state == RILL_CONN_CLOSED)
         return;
     set_state(conn, RILL_CONN_CLOSED);
+    if (RILL_UNLIKELY(conn->held_back))
+        rill_conn_leave_queue(conn);
     conn->finish_reason = (uint8_t)reason;
     rill_stat_add(&net->stats.closed[reason], 1);
     rill_stat_subtract(&net->stats.open, 1);

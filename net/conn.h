@@ -106,8 +106,8 @@ struct rill_conn_handler {
     void (*on_timeout)(struct rill_conn *conn);
     /* The server drains: end the connection soon. NULL: close once all output has left. */
     void (*on_stop)(struct rill_conn *conn);
-    /* What the connection waits for, and since when: asked when the server needs room. Changes nothing. NULL: it is
-     * never closed for that. */
+    /* What the connection waits for, and since when: asked when the server needs room, and when it has more requests
+     * than it can refuse. Changes nothing. NULL: it is never closed for that, and always read. */
     enum rill_awaits (*awaits)(const struct rill_conn *conn, uint64_t *waited_ms);
     /* It is over. */
     void (*on_close)(struct rill_conn *conn, enum rill_close_reason reason);

@@ -22,6 +22,8 @@ bool rill_conn_call(struct rill_conn *conn, void (*callback)(struct rill_conn *)
 void rill_conn_make_ready(struct rill_conn *conn)
 {
     struct rill_net *net = conn->net;
+    if (RILL_UNLIKELY(conn->held_back))
+        rill_conn_leave_queue(conn); /* until the turn ends */
     if (conn->state == RILL_CONN_CLOSED || !rill_list_empty(&conn->link))
         return;
     rill_list_push_back(&net->ready, &conn->link);
@@ -86,7 +88,7 @@ static void watch(struct rill_conn *conn)
             event_del(&conn->event);
         conn->interest = 0;
     } else {
-        interest = (short)((conn->pause || conn->eof ? 0 : EV_READ) | (conn->out ? EV_WRITE : 0));
+        interest = (short)((conn->pause || conn->eof || conn->held_back ? 0 : EV_READ) | (conn->out ? EV_WRITE : 0));
         if (interest)
             interest |= EV_PERSIST;
         if (interest == conn->interest)

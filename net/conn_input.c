@@ -193,6 +193,12 @@ static bool nothing_read(struct rill_conn *conn, ssize_t got)
 
 void rill_conn_read(struct rill_conn *conn)
 {
+    if (RILL_LIKELY(!conn->net->admission.on) || !rill_conn_is_held_back(conn))
+        rill_conn_read_now(conn);
+}
+
+void rill_conn_read_now(struct rill_conn *conn)
+{
     size_t budget = READ_BUDGET_BYTES;
     while (conn->readable && !conn->pause && conn->state != RILL_CONN_CLOSED) {
         if (RILL_UNLIKELY(budget == 0)) {

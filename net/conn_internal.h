@@ -70,6 +70,19 @@ struct rill_conn_watcher {
 #define RILL_SEGMENT_BYTES RILL_NET_SEGMENT_BYTES /* of a leased COPIED segment, header included */
 #define RILL_LINGER_MS 5000
 
+/* Which requests a loop reads when it cannot even refuse all; see admission.c. */
+struct rill_admission {
+    struct rill_list queue; /* connections with a request that is not read yet, through `link` */
+    bool on;
+    bool turn_deferred, let_in_deferred;
+    unsigned most_refused; /* in a turn, before it is on; constant, as the next, but for tests */
+    uint64_t budget_ns;    /* of a tick, for those let in beside */
+    unsigned refused;      /* in this turn; when `on`, since the last tick */
+    unsigned credit;       /* how many may be let in */
+    struct rill_task turn_task, let_in_task;
+    struct rill_timer tick;
+};
+
 /* The beginning of what rill_net_free_with_closed() is to free. */
 struct rill_attached {
     struct rill_attached *next;
@@ -90,6 +103,7 @@ struct rill_net {
     bool ready_deferred, closed_deferred;
     bool ending; /* the loop is being freed: nothing begins any more */
     bool edge_triggered;
+    struct rill_admission admission;
     bool buffer_lent;                   /* on_data is looking at the loop's read buffer */
     struct rill_segment *free_segments; /* leased out and given back, last in first out */
     unsigned free_segment_count;
@@ -139,7 +153,7 @@ struct rill_net *rill_net_of(struct rill_loop *loop);
 struct rill_conn {
     struct event event;
     struct rill_timer timer;
-    struct rill_list link; /* in net->ready or net->closed */
+    struct rill_list link; /* in net->ready, net->closed or net->admission.queue */
     struct rill_net *net;
     const struct rill_conn_config *config;
     void *user;
@@ -171,7 +185,22 @@ struct rill_conn {
     bool counted : 1;     /* by net->address_counts, under `peer` */
     bool room_wanted : 1; /* a watcher is told when all output has left */
     bool redeliver : 1;   /* show `held` again although nothing new has come */
+    bool held_back : 1;   /* its request is not read yet: in net->admission.queue */
 };
+
+/* admission.c */
+
+void rill_admission_init(struct rill_admission *admission);
+void rill_admission_end(struct rill_net *net);
+
+/* While admission is on: whether CONN is not to be read now; it is in the queue then. */
+bool rill_conn_is_held_back(struct rill_conn *conn);
+
+/* Reads CONN, which is in the queue. It may close. */
+void rill_conn_let_in(struct rill_conn *conn);
+
+/* Takes CONN off the queue. */
+void rill_conn_leave_queue(struct rill_conn *conn);
 
 /* datagram.c */
 
@@ -321,6 +350,9 @@ ssize_t rill_relay_splice(struct rill_conn *conn);
 
 /* Reads until the socket is empty, reading is paused, or the others should have their turn. */
 void rill_conn_read(struct rill_conn *conn);
+
+/* The same, also when requests are held back. */
+void rill_conn_read_now(struct rill_conn *conn);
 
 /* Drops what was kept, which may be nothing. */
 void rill_conn_forget_held(struct rill_conn *conn);

@@ -23,6 +23,11 @@ void rill_conn_on_timer(struct rill_timer *timer)
 {
     struct rill_conn *conn = rill_container_of(timer, struct rill_conn, timer);
     uint64_t now = rill_loop_now_ms(conn->net->loop);
+    if (RILL_UNLIKELY(conn->held_back)) { /* it is not the peer who is late */
+        rill_conn_let_in(conn);
+        if (conn->state == RILL_CONN_CLOSED)
+            return;
+    }
     if (conn->out && conn->out->deadline_ms && conn->out->deadline_ms <= now) {
         rill_conn_close(conn, RILL_CLOSE_WRITE_TIMEOUT);
         return;

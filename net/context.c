@@ -25,6 +25,7 @@ static void net_destroy(void *value)
     rill_loop_set_slot(loop, RILL_LOOP_SLOT_NET, net, NULL); /* callbacks find what there is, and begin nothing */
     net->ending = true;
     net->ready_deferred = net->closed_deferred = true; /* the tasks go away with the net: no turn will end any more */
+    rill_admission_end(net);
     rill_connect_end_all(net);
     rill_datagram_end_all(net->datagrams);
     for (uint32_t slot = rill_slab_next(&net->conns, 0); slot != RILL_SLAB_NONE;
@@ -76,6 +77,7 @@ struct rill_net *rill_net_of(struct rill_loop *loop)
     net->trace = rill_loop_trace(loop);
     net->edge_triggered = rill_loop_edge_triggered(loop);
     net->early_luck = RILL_EARLY_LUCK_MAX;
+    rill_admission_init(&net->admission);
     net->ready_task.run = rill_conn_process_ready;
     net->closed_task.run = rill_conn_free_closed;
     rill_list_init(&net->ready);

@@ -45,8 +45,10 @@ static struct candidate look_at(struct rill_conn *conn)
         candidate.awaits = RILL_AWAITS_REQUEST; /* it has had all */
         candidate.waited_ms = since(RILL_LINGER_MS, rill_conn_time_left_ms(conn));
     } else if (conn->out) {
-        candidate.awaits = conn->config->write_timeout_ms ? RILL_AWAITS_PEER : RILL_AWAITS_PROGRAM;
-        candidate.waited_ms = output_waited_ms(conn);
+        if (conn->out->deadline_ms) { /* else it was not tried yet, or the peer may take its time */
+            candidate.awaits = RILL_AWAITS_PEER;
+            candidate.waited_ms = output_waited_ms(conn);
+        }
     } else if (conn->state == RILL_CONN_OPEN) {
         candidate.awaits = conn->config->handler->awaits(conn, &candidate.waited_ms);
     }
@@ -56,7 +58,7 @@ static struct candidate look_at(struct rill_conn *conn)
 static void consider(struct rill_conn *conn, void *arg)
 {
     struct candidates *candidates = arg;
-    if (!conn->served || !conn->config->handler->awaits)
+    if (!conn->served || conn->held_back || !conn->config->handler->awaits)
         return;
     struct candidate candidate = look_at(conn);
     if (candidate.awaits == RILL_AWAITS_PROGRAM || candidate.waited_ms < GRACE_MS ||

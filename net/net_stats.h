@@ -16,6 +16,8 @@ struct rill_net_stats {
     uint64_t open;                       /* now */
     uint64_t adopted;                    /* ever */
     uint64_t closed[RILL_CLOSE_REASONS]; /* ever, by reason */
+    uint64_t held_back;                  /* ever: requests that had to wait before they were read, for overload */
+    uint64_t held_back_now;              /* connections with such a one */
     uint64_t bytes_in, bytes_out;        /* ever */
     uint64_t waiting_bytes;              /* of output that sockets have not taken, now */
     uint64_t leased_segments;            /* of 16 KiB, in use for output now */

@@ -202,11 +202,6 @@ const bool *rill_server_refusing(const struct rill_server *server)
     return server ? &server->overload.refusing : &never;
 }
 
-void rill_server_note_refusal(struct rill_server *server)
-{
-    rill_overload_want(&server->overload, RILL_MEASURE_REFUSE);
-}
-
 void rill_server_overload_stats(const struct rill_server *server, struct rill_overload_stats *stats)
 {
     stats->on = __atomic_load_n(&server->overload.on, __ATOMIC_RELAXED);

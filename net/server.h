@@ -144,9 +144,13 @@ uint64_t rill_server_refused(const struct rill_server *server);
  * is never true. Thread: any. */
 const bool *rill_server_refusing(const struct rill_server *server);
 
-/* New work was refused, for that flag or another reason of the program's own: says that SERVER is overloaded, in its
- * log (once, and once when it is over) and its metrics. Thread: any. */
-void rill_server_note_refusal(struct rill_server *server);
+/* For protocols whose handlers have `awaits`: how a request has ended that came in on LOOP, which serves. It was
+ * refused, for rill_server_refusing() or a reason of the program's own: then the server is overloaded, which its log
+ * says (once, and once when it is over), and its metrics. Or it was answered, or given up. When so many are refused
+ * that the loop cannot keep up with it, it leaves requests unread, and lets one in for each that is answered
+ * (net/admission.c). Thread: LOOP's. */
+void rill_server_note_refused(struct rill_loop *loop);
+void rill_server_note_answered(struct rill_loop *loop);
 
 /* The pool; NULL when none was asked for. It refuses jobs once all connections have ended, and goes with
  * rill_server_free(). Thread: any. */

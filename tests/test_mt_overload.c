@@ -330,6 +330,43 @@ START_TEST(slow_readers_give_way_when_the_budget_is_used_up)
 }
 END_TEST
 
+static unsigned closed_with_fresh_output; /* atomic */
+
+static void answer_it(struct rill_conn *conn, void *arg)
+{
+    (void)arg;
+    rill_conn_send(conn, answer, 1);
+}
+
+static void answer_and_make_room(struct rill_task *task)
+{
+    struct rill_loop *loop = rill_server_loop(server, 0);
+    (void)task;
+    rill_conn_each(loop, NULL, answer_it, NULL);
+    unsigned closed = rill_net_make_room(rill_net_of(loop), MOST, true);
+    __atomic_store_n(&closed_with_fresh_output, closed, __ATOMIC_SEQ_CST);
+}
+
+/* Room is made within a turn, where output may be new. */
+START_TEST(output_that_was_not_tried_yet_does_not_wait_for_its_peer)
+{
+    static struct rill_task task;
+    task.run = answer_and_make_room;
+    config.threads = 1;
+    start();
+    for (int i = 0; i < 3; i++)
+        dial_and_wait(i);
+    closed_with_fresh_output = MOST;
+    ck_assert_int_eq(rill_loop_post(rill_server_loop(server, 0), &task), 0);
+    for (int i = 0; i < 3; i++) {
+        char byte;
+        ck_assert_int_eq(recv(fds[i], &byte, 1, 0), 1);
+    }
+    ck_assert_uint_eq(__atomic_load_n(&closed_with_fresh_output, __ATOMIC_SEQ_CST), 0);
+    stop();
+}
+END_TEST
+
 /* Consumes nothing. */
 static void keep_on_data(struct rill_conn *conn, struct rill_input *input)
 {
@@ -369,6 +406,7 @@ int main(void)
     tcase_add_loop_test(connections, those_that_are_worked_for_stay_and_others_wait, 0, MODES);
     tcase_add_loop_test(connections, at_the_limit_go_those_whose_peers_keep_them_waiting, 0, MODES);
     tcase_add_loop_test(bytes, buffers_stay_within_their_budget, 0, MODES);
+    tcase_add_test(connections, output_that_was_not_tried_yet_does_not_wait_for_its_peer);
     tcase_add_test(bytes, kept_input_counts);
     tcase_add_test(bytes, slow_readers_give_way_when_the_budget_is_used_up);
     suite_add_tcase(suite, connections);

@@ -870,7 +870,7 @@ START_TEST(an_overloaded_server_refuses_requests_and_keeps_connections)
     say(POST("/echo", "4", "abcd"));
     expect_status(503);
     ck_assert_uint_eq(web.started, 0);
-    ck_assert_uint_eq(fake_overload.refusals, 2);
+    ck_assert_uint_eq(fake_overload.refused, 2);
     fake_overload.refusing = false;
     say(GET("/hello"));
     expect_text(200, "Hello, World!");
@@ -903,7 +903,7 @@ START_TEST(so_many_requests_are_in_flight_at_a_time)
     ck_assert_ptr_nonnull(strstr(others[1].received, " 200 "));
     ck_assert_ptr_nonnull(strstr(others[2].received, " 200 "));
     ck_assert_uint_eq(web.server.in_flight, 0);
-    ck_assert_uint_eq(fake_overload.refusals, 2);
+    ck_assert_uint_eq(fake_overload.refused, 2);
     for (unsigned i = 0; i < 3; i++) {
         fake_peer_reset(&others[i]);
         fake_http_settle(&web);

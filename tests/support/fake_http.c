@@ -530,10 +530,16 @@ const bool *rill_server_refusing(const struct rill_server *server)
     return &fake_overload.refusing;
 }
 
-void rill_server_note_refusal(struct rill_server *server)
+void rill_server_note_refused(struct rill_loop *loop)
 {
-    must(server == NULL, "there is a server");
-    fake_overload.refusals++;
+    must(loop != NULL, "there is no loop");
+    fake_overload.refused++;
+}
+
+void rill_server_note_answered(struct rill_loop *loop)
+{
+    must(loop != NULL, "there is no loop");
+    fake_overload.answered++;
 }
 
 void fake_http_start(struct fake_http *web, const struct rill_http_server_config *config)

@@ -71,10 +71,10 @@ void fake_http_drain(struct fake_http *web);
 /* Breaks connection PEER from the server's side, as a lack of memory would. */
 void fake_http_break(struct fake_http *web, struct fake_peer *peer);
 
-/* The net server's part in overload: whether it wants requests refused, and how often it was told of one. */
+/* The net server's part in overload: whether it wants requests refused, and how often it was told how one ended. */
 struct fake_overload {
     bool refusing;
-    unsigned refusals;
+    unsigned refused, answered;
 };
 extern struct fake_overload fake_overload;
 
