@@ -9,7 +9,8 @@
 
 enum {
     MAX_PART_BYTES = 512, /* of what the client sent, each; escaped four times as many */
-    MAX_LINE_BYTES = 3 * 4 * MAX_PART_BYTES + 256,
+    PARTS = 4,            /* method, target, Referer, User-Agent */
+    MAX_LINE_BYTES = PARTS * 4 * MAX_PART_BYTES + 256,
 };
 
 static char *put(char *p, const char *bytes, size_t length)

@@ -54,6 +54,34 @@ class AccessLog(E2ETest):
         self.assertEqual((first["peer"], first["referer"], first["agent"]), ("127.0.0.1", "http://test/from", "tester/1.0"))
         self.assertEqual((second["referer"], second["agent"]), ("-", "-"))
 
+    def test_the_longest_lines_are_whole(self):
+        """All that a client can put into a line, in so many lines that one has to end where the ring does."""
+        ring_bytes, room = 1 << 20, 3 * 4 * 512 + 256
+        server = self.httpd(self.site, "--access-log", self.path, "--threads", 1)
+        target, long = b"/?" + b"\\" * 600, b"\xff" * 600
+
+        def ask(client, method):
+            client.send(method + b" " + target + b" HTTP/1.1\r\nHost: a\r\nReferer: " + long + b"\r\nUser-Agent: " + long + b"\r\n\r\n")
+            self.assertEqual(client.read_response().status, 405)
+
+        def expected(method):
+            return (f"{method.decode()} /?" + "\\x5c" * 510 + " HTTP/1.1", "405", "\\xff" * 512, "\\xff" * 512)
+
+        with server.connect() as client:
+            ask(client, b"M" * 512)
+            wait_until(lambda: read(self.path).endswith(b"\n"), "the first line")
+            first = os.path.getsize(self.path)
+            # Of equal lines behind the first one, the last in the ring has more than `room`, and less than it takes.
+            fitting = [(length, count) for length in range(first - 200, first) for count in range(100, 200)
+                       if room <= ring_bytes - first - count * length < length]  # fmt: skip
+            length, count = fitting[0]
+            method = b"M" * (512 - (first - length))
+            for _ in range(count + 5):
+                ask(client, method)
+        server.stop()
+        got = [(m["request"], m["status"], m["referer"], m["agent"]) for m in self.lines()]
+        self.assertEqual(got, [expected(b"M" * 512)] + [expected(method)] * (count + 5))
+
     def test_what_clients_send_is_escaped(self):
         server = self.httpd(self.site, "--access-log", self.path, "--threads", 1)
         agent = 'a"b\\c\td\xe4'
