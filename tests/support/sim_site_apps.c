@@ -19,6 +19,7 @@ void site_target(struct rill_connect_config *config, enum site_target target)
                                                        [SITE_TARGET_SECOND] = {"127.0.0.1:99", "127.0.0.1:7"},
                                                        [SITE_TARGET_NOBODY] = {"127.0.0.1:99"},
                                                        [SITE_TARGET_HOLE] = {"127.0.0.1:1"},
+                                                       [SITE_TARGET_HOPE] = {"127.0.0.1:1", "127.0.0.1:99"},
                                                        [SITE_TARGET_CHANNEL] = {"127.0.0.1:9"}};
     static struct rill_addr addrs[SITE_TARGETS][2];
     unsigned count = texts[target][1] ? 2 : 1;

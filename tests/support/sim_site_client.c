@@ -22,7 +22,7 @@ static struct caller {
     uint64_t since_ms;      /* when the connection came up */
     uint64_t not_before_ms; /* there is no other attempt sooner */
     unsigned outages_left;  /* then it stops for good, or no run would come to its end */
-    bool hears_channel;
+    enum site_target target;
     size_t n, got; /* what was sent to the echo, what of it has come back */
     unsigned next_message;
 } callers[SITE_LOOPS];
@@ -56,7 +56,7 @@ static void start(struct caller *caller)
     enum rill_client_state state = rill_client_state(caller->client);
     if (state == RILL_CLIENT_STOPPED || state == RILL_CLIENT_WAITING) {
         caller->failures = 0;
-        caller->not_before_ms = 0;
+        caller->not_before_ms = rill_loop_now_ms(caller->loop);
     }
     rill_client_start(caller->client);
 }
@@ -119,7 +119,7 @@ static void on_open(struct rill_conn *conn)
     if (!caller->up || caller->opened || caller->id.value != rill_conn_id(conn).value)
         sim_fail("on_open of a client's connection comes before on_up");
     caller->opened = true;
-    if (!caller->hears_channel)
+    if (caller->target != SITE_TARGET_CHANNEL)
         ask(caller, conn);
     meddle(caller);
 }
@@ -154,7 +154,7 @@ static void take_messages(struct caller *caller, struct rill_input *input)
 static void on_data(struct rill_conn *conn, struct rill_input *input)
 {
     struct caller *caller = caller_of(conn, "on_data of a client");
-    if (caller->hears_channel)
+    if (caller->target == SITE_TARGET_CHANNEL)
         take_messages(caller, input);
     else
         take_echo(caller, conn, input);
@@ -223,6 +223,9 @@ static void on_down(struct rill_client *client, const struct rill_client_outage 
         sim_fail("on_down comes before on_close, or for another reason");
     if (!caller->up && (outage->error >= 0 || now_ms < caller->not_before_ms))
         sim_fail("a connect has failed without an error, or was made too soon");
+    bool patient = caller->target == SITE_TARGET_HOLE || caller->target == SITE_TARGET_HOPE;
+    if (patient && !sim_calls_fail() && now_ms < caller->not_before_ms + caller->config.connect.timeout_ms)
+        sim_fail("a connect has failed before its time was up, and there was hope");
     if (rill_client_state(client) != RILL_CLIENT_WAITING || rill_client_conn(client))
         sim_fail("on_down, and the client does not say so");
     if (outage->retry_ms > most_to_wait(caller, outage, now_ms))
@@ -255,7 +258,8 @@ void site_client_start(struct rill_loop *loop)
     *caller = (struct caller){.loop = loop,
                               .conn_config = {.handler = &handler},
                               .outages_left = 1 + (unsigned)sim_below(OUTAGES_MAX),
-                              .hears_channel = target == SITE_TARGET_CHANNEL};
+                              .target = target,
+                              .not_before_ms = rill_loop_now_ms(loop)};
     caller->config = (struct rill_client_config){
         .connect = {.conn = &caller->conn_config, .user = caller, .timeout_ms = 1 + sim_below(1000)},
         .backoff_ms = 1 + sim_below(100),
@@ -296,7 +300,7 @@ void site_client_check_quiet(bool all)
             sim_fail("a client waits, and nothing will end that");
         if (state != RILL_CLIENT_UP || !all)
             continue;
-        if (!caller->hears_channel && caller->got != caller->n)
+        if (caller->target != SITE_TARGET_CHANNEL && caller->got != caller->n)
             sim_fail("a client has not been answered");
         if (caller->next_message > 0 && caller->next_message != site.published) /* 0: it may have come too late */
             sim_fail("a client has not received the last message");

@@ -32,6 +32,7 @@ enum site_target {
     SITE_TARGET_SECOND, /* the first address refuses */
     SITE_TARGET_NOBODY, /* refuses */
     SITE_TARGET_HOLE,   /* never answers */
+    SITE_TARGET_HOPE,   /* the first address never answers, the second one refuses: there is hope until time is up */
     SITE_TARGET_CHANNEL,
     SITE_TARGETS,
 };
