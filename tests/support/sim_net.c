@@ -172,6 +172,8 @@ void sim_net_connect(int fd, uint16_t port)
     halves[0].socket->connecting = true;
     halves[0].socket->fd = fd;
     sim_fd_of(fd, SIM_FD_STREAM, "connect")->socket = halves[0].socket;
+    if (port != SIM_HOLE_PORT && sim_chance(2)) /* it is over when connect() returns, and who asks again is told so */
+        connect_peer(&halves[1]);
 }
 
 static void send_some(struct sim_peer *peer)
