@@ -200,6 +200,12 @@ void __asan_on_error(void)
     sim_show_trace();
 }
 
+void __ubsan_on_report(void);
+void __ubsan_on_report(void)
+{
+    sim_show_trace();
+}
+
 static void prepare(void)
 {
     rill_log_set_level(RILL_LOG_OFF);
