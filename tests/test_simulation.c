@@ -84,7 +84,7 @@ static void on_other_thread(void)
         stop(NULL);
     if (sim_plan.messages > 0 && site.published < sim_plan.messages)
         site_publish();
-    if (site.has_datagrams)
+    if (site.has[SITE_DATAGRAMS])
         site_stranger_asks();
     if (!sim_plan.rude || site.conn_count == 0 || rill_server_state(server) != SERVER_RUNNING)
         return;

@@ -150,10 +150,9 @@ void site_start(struct rill_http_server_config *config)
     config->net.listens[2].handler = &site_relay_handler;
     config->net.listens[3].handler = &site_channel_handler;
     site.limited = config->net.max_connections > 0 || config->net.max_connections_per_address > 0;
-    site.has_client = sim_chance(4);
-    site.has_pool = sim_chance(4);
-    site.has_datagrams = sim_chance(4);
-    site.has_fronts = site.has_pool && !site.limited && sim_chance(2);
+    for (unsigned i = 0; i < SITE_APPS; i++)
+        site.has[i] = sim_chance(4);
+    site.has_fronts = site.has[SITE_POOL] && !site.limited && sim_chance(2);
     if (site.has_fronts)
         config->net.listens[4] = (struct rill_listen){.address = "127.0.0.1:10", .handler = &site_front_handler};
     if (rill_http_server_configure(&site.server, config) < 0)
@@ -166,7 +165,7 @@ void site_start(struct rill_http_server_config *config)
     if (!site.server.net)
         sim_fail("the server cannot be made: %s", strerror(-error));
     sim_set_main(site.server.net->main_loop);
-    if (site.has_datagrams)
+    if (site.has[SITE_DATAGRAMS])
         site_datagram_bind(site.server.net->loop_count);
 }
 
@@ -177,7 +176,7 @@ void site_run(void)
     if (error < 0)
         sim_fail("the server ends with %s", strerror(-error));
     rill_server_free(site.server.net);
-    if (site.has_datagrams)
+    if (site.has[SITE_DATAGRAMS])
         site_datagram_unbind();
     rill_router_free(site.router);
     rill_channel_unref(site.channel);

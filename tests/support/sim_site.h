@@ -31,6 +31,9 @@ enum {
     SITE_MESSAGE_BYTES = 400
 };
 
+/* What may run on each loop beside the server. */
+enum { SITE_CLIENT, SITE_POOL, SITE_DATAGRAMS, SITE_APPS };
+
 struct site {
     struct rill_router *router;
     struct rill_http_server server;
@@ -43,7 +46,7 @@ struct site {
     struct rill_membership membership;
     unsigned published; /* messages, numbered from 0 on */
     bool limited;       /* there may be fewer connections than peers */
-    bool has_client, has_pool, has_datagrams;
+    bool has[SITE_APPS];
     bool has_fronts;       /* and clients have the pool to themselves: nothing keeps them from being answered */
     unsigned ups, outages; /* of the clients */
     /* Datagrams that were sent to be answered, numbered from 0 on, and from where. */

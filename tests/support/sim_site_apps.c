@@ -1,9 +1,12 @@
-/* sim_site_apps.c - see sim_site.h: what runs on each loop beside the server: a client, a pool, datagrams. */
+/* sim_site_apps.c - see sim_site.h: what runs on each loop beside the server. */
 #include "sim_site_internal.h"
 
 #include "rill/http/session_internal.h"
 
 enum { PRODS_MAX = 16, PROD_MS = 60 };
+
+static const struct site_app *const apps[SITE_APPS] = {
+    [SITE_CLIENT] = &site_client_app, [SITE_POOL] = &site_pool_app, [SITE_DATAGRAMS] = &site_datagram_app};
 
 /* Something that happens on a loop of itself, so many times. */
 static struct prod {
@@ -35,29 +38,26 @@ static void on_prod(struct rill_timer *timer)
     struct prod *prod = rill_container_of(timer, struct prod, timer);
     if (--prod->left > 0)
         rill_loop_arm(prod->loop, timer, sim_below(PROD_MS));
-    if (site.has_client)
-        site_client_prod(prod->loop);
-    if (site.has_pool)
-        site_pool_prod(prod->loop);
-    if (site.has_datagrams)
-        site_datagram_prod(prod->loop);
+    for (unsigned i = 0; i < SITE_APPS; i++)
+        if (site.has[i])
+            apps[i]->prod(prod->loop);
 }
 
 int site_apps_start(struct rill_loop *loop, void *arg)
 {
     struct prod *prod = &prods[rill_loop_index(loop)];
+    bool any = false;
     int error = rill_http_loop_start(loop, arg);
     if (error < 0)
         return error;
     *prod = (struct prod){.loop = loop, .left = 1 + (unsigned)sim_below(PRODS_MAX)};
     rill_timer_init(&prod->timer, on_prod);
-    if (site.has_client)
-        site_client_start(loop);
-    if (site.has_pool)
-        site_pool_start(loop);
-    if (site.has_datagrams)
-        site_datagram_start(loop);
-    if (site.has_client || site.has_pool || site.has_datagrams)
+    for (unsigned i = 0; i < SITE_APPS; i++) {
+        any |= site.has[i];
+        if (site.has[i])
+            apps[i]->start(loop);
+    }
+    if (any)
         rill_loop_arm(loop, &prod->timer, sim_below(PROD_MS));
     return 0;
 }
@@ -65,28 +65,21 @@ int site_apps_start(struct rill_loop *loop, void *arg)
 void site_apps_stop(struct rill_loop *loop)
 {
     rill_loop_disarm(loop, &prods[rill_loop_index(loop)].timer);
-    if (site.has_client)
-        site_client_stop(loop);
-    if (site.has_pool)
-        site_pool_stop(loop);
-    if (site.has_datagrams)
-        site_datagram_stop(loop);
+    for (unsigned i = 0; i < SITE_APPS; i++)
+        if (site.has[i])
+            apps[i]->stop(loop);
 }
 
 void site_check_asleep(struct rill_loop *loop)
 {
-    if (site.has_pool)
-        site_pool_check_asleep(loop);
-    if (site.has_datagrams)
-        site_datagram_check_asleep(loop);
+    for (unsigned i = 0; i < SITE_APPS; i++)
+        if (site.has[i] && apps[i]->check_asleep)
+            apps[i]->check_asleep(loop);
 }
 
 void site_check_quiet(bool all)
 {
-    if (site.has_client)
-        site_client_check_quiet(all);
-    if (site.has_pool)
-        site_pool_check_quiet();
-    if (site.has_datagrams)
-        site_datagram_check_quiet(all);
+    for (unsigned i = 0; i < SITE_APPS; i++)
+        if (site.has[i])
+            apps[i]->check_quiet(all);
 }

@@ -248,7 +248,7 @@ static void on_down(struct rill_client *client, const struct rill_client_outage 
 
 static const struct rill_conn_handler handler = {.on_open = on_open, .on_data = on_data, .on_close = on_close};
 
-void site_client_start(struct rill_loop *loop)
+static void begin_on(struct rill_loop *loop)
 {
     struct caller *caller = &callers[rill_loop_index(loop)];
     enum site_target target = (enum site_target)sim_below(SITE_TARGETS);
@@ -276,12 +276,12 @@ void site_client_start(struct rill_loop *loop)
         sim_fail("a client cannot be made: %s", strerror(-error));
 }
 
-void site_client_prod(struct rill_loop *loop)
+static void prod(struct rill_loop *loop)
 {
     meddle(&callers[rill_loop_index(loop)]);
 }
 
-void site_client_stop(struct rill_loop *loop)
+static void end_on(struct rill_loop *loop)
 {
     struct caller *caller = &callers[rill_loop_index(loop)];
     if (caller->client)
@@ -289,7 +289,7 @@ void site_client_stop(struct rill_loop *loop)
 }
 
 /* When nothing can happen any more a client is up, or was stopped; and it has what was said to it. */
-void site_client_check_quiet(bool all)
+static void check_quiet(bool all)
 {
     for (unsigned i = 0; i < SITE_LOOPS; i++) {
         const struct caller *caller = &callers[i];
@@ -306,3 +306,5 @@ void site_client_check_quiet(bool all)
             sim_fail("a client has not received the last message");
     }
 }
+
+const struct site_app site_client_app = {.start = begin_on, .prod = prod, .stop = end_on, .check_quiet = check_quiet};

@@ -351,7 +351,7 @@ void site_datagram_unbind(void)
         rill_sys_close(service_fds[service_taken++]);
 }
 
-void site_datagram_start(struct rill_loop *loop)
+static void begin_on(struct rill_loop *loop)
 {
     struct speaker *pair = speakers[rill_loop_index(loop)];
     open_service(&pair[0]);
@@ -360,7 +360,7 @@ void site_datagram_start(struct rill_loop *loop)
 
 /* --- what happens beside --- */
 
-void site_datagram_prod(struct rill_loop *loop)
+static void prod(struct rill_loop *loop)
 {
     struct speaker *asker = &speakers[rill_loop_index(loop)][1];
     if (!asker->endpoint)
@@ -372,7 +372,7 @@ void site_datagram_prod(struct rill_loop *loop)
 }
 
 /* What is left open goes with the loop. */
-void site_datagram_stop(struct rill_loop *loop)
+static void end_on(struct rill_loop *loop)
 {
     struct speaker *pair = speakers[rill_loop_index(loop)];
     site.all_answered = false;
@@ -384,7 +384,7 @@ void site_datagram_stop(struct rill_loop *loop)
 
 /* --- what has to hold --- */
 
-void site_datagram_check_asleep(struct rill_loop *loop)
+static void check_asleep(struct rill_loop *loop)
 {
     for (const struct speaker *speaker = speakers[rill_loop_index(loop)], *end = speaker + 2; speaker < end;
          speaker++) {
@@ -408,7 +408,7 @@ void site_datagram_check_asleep(struct rill_loop *loop)
     }
 }
 
-void site_datagram_check_quiet(bool all)
+static void check_quiet(bool all)
 {
     for (unsigned i = 0; i < SITE_LOOPS; i++)
         for (unsigned k = 0; k < 2; k++)
@@ -417,3 +417,6 @@ void site_datagram_check_quiet(bool all)
     if (all && site.all_answered && stranger_answered != stranger_asked)
         sim_fail("strangers have asked %u questions and have %u answers", stranger_asked, stranger_answered);
 }
+
+const struct site_app site_datagram_app = {
+    .start = begin_on, .prod = prod, .stop = end_on, .check_asleep = check_asleep, .check_quiet = check_quiet};

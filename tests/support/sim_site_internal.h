@@ -39,18 +39,18 @@ enum site_target {
 enum { SITE_ECHO_TARGETS = SITE_TARGET_NOBODY, SITE_QUIET_TARGETS = SITE_TARGET_CHANNEL };
 void site_target(struct rill_connect_config *config, enum site_target target);
 
-/* sim_site_client.c, sim_site_pool.c: they begin on a loop, do something, end; what has to hold when the loop sleeps,
- * and when nothing can happen any more. */
-void site_client_start(struct rill_loop *loop);
-void site_client_prod(struct rill_loop *loop);
-void site_client_stop(struct rill_loop *loop);
-void site_client_check_quiet(bool all);
+/* What runs beside the server: it begins on a loop, something happens to it, it ends; what has to hold when the loop
+ * sleeps (NULL: nothing more), and when nothing can happen any more: see site_check_quiet(). */
+struct site_app {
+    void (*start)(struct rill_loop *loop);
+    void (*prod)(struct rill_loop *loop);
+    void (*stop)(struct rill_loop *loop);
+    void (*check_asleep)(struct rill_loop *loop);
+    void (*check_quiet)(bool all);
+};
+extern const struct site_app site_client_app, site_pool_app, site_datagram_app;
 
-void site_pool_start(struct rill_loop *loop);
-void site_pool_prod(struct rill_loop *loop);
-void site_pool_stop(struct rill_loop *loop);
-void site_pool_check_asleep(struct rill_loop *loop);
-void site_pool_check_quiet(void);
+/* sim_site_pool.c */
 
 /* Has N bytes said back to FRONT by a connection of its loop's pool: site_front_answered(), in which N is 0 when that
  * has failed. */
@@ -59,11 +59,6 @@ void site_pool_ask(struct rill_conn *front, const char *bytes, size_t n);
 /* sim_site_datagram.c: binds the service's sockets, one for each of LOOPS loops; and closes those that no loop took. */
 void site_datagram_bind(unsigned loops);
 void site_datagram_unbind(void);
-void site_datagram_start(struct rill_loop *loop);
-void site_datagram_prod(struct rill_loop *loop);
-void site_datagram_stop(struct rill_loop *loop);
-void site_datagram_check_asleep(struct rill_loop *loop);
-void site_datagram_check_quiet(bool all);
 
 /* sim_site_front.c */
 extern const struct rill_conn_handler site_front_handler;

@@ -157,14 +157,14 @@ void site_pool_free(struct lender *lender)
         sim_fail("a pool was freed, and somebody still waits");
 }
 
-void site_pool_prod(struct rill_loop *loop)
+static void prod(struct rill_loop *loop)
 {
     site_borrow(site_lender_of(loop));
 }
 
 static const struct rill_conn_handler handler = {.on_open = on_open, .on_data = on_data, .on_close = on_close};
 
-void site_pool_start(struct rill_loop *loop)
+static void begin_on(struct rill_loop *loop)
 {
     struct lender *lender = site_lender_of(loop);
     int error;
@@ -189,7 +189,7 @@ void site_pool_start(struct rill_loop *loop)
         sim_fail("a pool cannot be made: %s", strerror(-error));
 }
 
-void site_pool_stop(struct rill_loop *loop)
+static void end_on(struct rill_loop *loop)
 {
     struct lender *lender = site_lender_of(loop);
     site_pool_free(lender);
@@ -229,7 +229,7 @@ static void check_idle_times(const struct lender *lender)
             sim_fail("a connection has been idle for longer than %" PRIu64 " ms", most_ms);
 }
 
-void site_pool_check_asleep(struct rill_loop *loop)
+static void check_asleep(struct rill_loop *loop)
 {
     const struct lender *lender = site_lender_of(loop);
     if (!lender->pool)
@@ -247,8 +247,9 @@ void site_pool_check_asleep(struct rill_loop *loop)
         sim_fail("somebody waits for a pool that has an idle connection");
 }
 
-void site_pool_check_quiet(void)
+static void check_quiet(bool all)
 {
+    (void)all;
     for (unsigned i = 0; i < SITE_LOOPS; i++) {
         if (!lenders[i].pool)
             continue;
@@ -257,3 +258,6 @@ void site_pool_check_quiet(void)
             sim_fail("a pool waits, and nothing will end that");
     }
 }
+
+const struct site_app site_pool_app = {
+    .start = begin_on, .prod = prod, .stop = end_on, .check_asleep = check_asleep, .check_quiet = check_quiet};

@@ -146,8 +146,10 @@ int rill_sys_close(int fd)
         close_socket(entry->socket);
     if (entry->kind == SIM_FD_DATAGRAM)
         sim_udp_free(entry->udp);
-    for (struct sim_peer *peer = entry->backlog; peer; peer = peer->next)
-        peer->saw_reset = peer->over = true;
+    for (struct sim_peer *peer = entry->backlog; peer; peer = peer->next) {
+        peer->saw_reset = true;
+        peer->over = !peer->link; /* half a wire tells the other one of it */
+    }
     entry->kind = SIM_FD_FREE;
     return 0;
 }
