@@ -3,13 +3,14 @@
  *
  * What is replaced: core/sys.h (clocks, sockets, eventfds, timerfds), the few functions of libevent that Rill uses,
  * core/loop_group.c and core/workers.c. What runs is all the rest, as it is shipped: loops, wheel, mailboxes,
- * listeners, dealing out, connections, connecting, relays, channels, sessions, draining. Memory is the real one, and
- * fails, as the other calls do, by the rule of faulty_rule.h.
+ * listeners, dealing out, connections, connecting, clients, pools of connections, relays, channels, datagrams,
+ * sessions, draining. Memory is the real one, and fails, as the other calls do, by the rule of faulty_rule.h.
  *
  * The main loop runs as always. Whenever it waits, the others have their turns: a step is one of what could happen
- * next, chosen at random - a turn of another loop that has been woken, a piece of a stream arriving, a peer doing
- * something, a job of the pool ending, time passing. A loop is given a turn only when something has woken it, so that a
- * wake-up that is lost is lost here, too; and its events come in any order and not always all at once. */
+ * next, chosen at random - a turn of another loop that has been woken, a piece of a stream or a datagram
+ * arriving, a peer doing something, a job of the pool ending, time passing. A loop is given a turn only when something
+ * has woken it, so that a wake-up that is lost is lost here, too; and its events come in any order and not always all
+ * at once. */
 #ifndef RILL_TESTS_SUPPORT_SIM_H
 #define RILL_TESTS_SUPPORT_SIM_H
 

@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { HEAD = 9, BURST = 4, BURST_LONG = 100, CLOSE_IN = 200, DEAD_PORT = 98, ORIGINS = 64, LONGEST = 65000 };
@@ -32,6 +31,8 @@ static int service_fds[SITE_LOOPS];
 static unsigned service_count, service_taken;
 static unsigned stranger_next[SITE_STRANGERS], stranger_asked, stranger_answered;
 
+static char outgoing[LONGEST]; /* what is about to be sent */
+
 /* --- what a datagram is --- */
 
 static size_t length_of(unsigned number)
@@ -41,17 +42,18 @@ static size_t length_of(unsigned number)
     return HEAD + (number % 61 == 0 ? number * 977 % (LONGEST - HEAD) : number * 37 % 1500);
 }
 
-static size_t write_datagram(char *into, char kind, unsigned number)
+/* Writes it to `outgoing`. */
+static size_t write_question(unsigned number)
 {
     char head[16];
     size_t length = length_of(number);
     if (length < HEAD) {
-        memset(into, 'z', length);
+        memset(outgoing, 'z', length);
         return length;
     }
-    snprintf(head, sizeof head, "%c%08u", kind, number);
-    memcpy(into, head, HEAD);
-    site_fill(into + HEAD, number, HEAD, length - HEAD);
+    snprintf(head, sizeof head, "Q%08u", number);
+    memcpy(outgoing, head, HEAD);
+    site_fill(outgoing + HEAD, number, HEAD, length - HEAD);
     return length;
 }
 
@@ -102,14 +104,13 @@ static bool new_question(uint16_t port, unsigned *number)
 
 void site_stranger_asks(void)
 {
-    char bytes[LONGEST];
     unsigned number;
     uint16_t port = (uint16_t)(SITE_STRANGER_PORT + sim_below(SITE_STRANGERS));
     if (!new_question(port, &number))
         return;
-    size_t length = write_datagram(bytes, 'Q', number);
+    size_t length = write_question(number);
     stranger_asked += length >= HEAD;
-    sim_datagram_send(port, SITE_SERVICE_PORT, bytes, length);
+    sim_datagram_send(port, SITE_SERVICE_PORT, outgoing, length);
 }
 
 bool site_datagram_arrives(uint16_t from, uint16_t port, const char *bytes, size_t length)
@@ -168,9 +169,10 @@ static void set_port(struct rill_addr *addr, unsigned port)
         sim_fail("an endpoint has no address");
 }
 
-static void say(struct speaker *speaker, const struct rill_addr *to, const char *bytes, size_t length)
+/* Sends the first LENGTH bytes of `outgoing`. */
+static void say(struct speaker *speaker, const struct rill_addr *to, size_t length)
 {
-    switch (rill_datagram_send(speaker->endpoint, to, bytes, length)) {
+    switch (rill_datagram_send(speaker->endpoint, to, outgoing, length)) {
     case 0:
         speaker->accepted++;
         break;
@@ -189,16 +191,14 @@ static void say(struct speaker *speaker, const struct rill_addr *to, const char 
 
 static void ask(struct speaker *speaker)
 {
-    char *bytes = malloc(LONGEST);
     unsigned number;
     for (size_t i = sim_chance(24) ? BURST_LONG : 1 + sim_below(BURST); i > 0 && speaker->endpoint; i--) {
         struct rill_addr to;
         if (!new_question(speaker->port, &number))
             break;
         set_port(&to, sim_chance(8) ? DEAD_PORT : SITE_SERVICE_PORT);
-        say(speaker, speaker->peer ? NULL : &to, bytes, write_datagram(bytes, 'Q', number));
+        say(speaker, speaker->peer ? NULL : &to, write_question(number));
     }
-    free(bytes);
 }
 
 static void on_datagram(struct rill_datagram *endpoint, const struct rill_datagram_input *input)
@@ -217,11 +217,9 @@ static void on_datagram(struct rill_datagram *endpoint, const struct rill_datagr
     if (kind == 'A' && speaker->serves)
         sim_fail("the service is answered");
     if (kind == 'Q' && speaker->serves && input->lost == 0) {
-        char *answer = malloc(input->length);
-        memcpy(answer, input->bytes, input->length);
-        answer[0] = 'A';
-        say(speaker, input->from, answer, input->length);
-        free(answer);
+        memcpy(outgoing, input->bytes, input->length);
+        outgoing[0] = 'A';
+        say(speaker, input->from, input->length);
     }
     meddle(speaker);
 }
