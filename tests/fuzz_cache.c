@@ -142,7 +142,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const uint8_t *script = data + 1, *left = script + data[0];
     size_t left_length = size - 1 - data[0];
     memset(&run, 0, sizeof run);
-    fake_sys = (struct fake_sys){.now_ms = 1000000};
+    fake_sys_reset(1000000);
     run.loop = rill_loop_new(&(struct rill_loop_config){.name = "fuzz"}, &error);
     MUST(run.loop);
     make_cache(&run.cache, &run.config, 64 << 20);

@@ -119,7 +119,7 @@ static void step(struct run *run, uint8_t what)
             fake_peer_end(&run->peer);
         break;
     case 12:
-        fake_sys.fail_after = how + 1;
+        faulty_memory_fails_at(how + 1);
         break;
     default:
         fake_conn_turn(run->web.loop);
@@ -202,7 +202,7 @@ static void check_responses(struct run *run)
     MUST(answered <= run->count + 1); /* one reply to what cannot be read, and nothing after it */
     for (unsigned i = 0; i <= answered && i < run->count; i++)
         run->cut_short |= is_deadly(run->requests[i].target);
-    if (run->cut_short || fake_sys.failed > 0)
+    if (run->cut_short || faulty_sys.failed > 0)
         return;
     MUST(whole);
     MUST(said_close || answered == run->count + run->malformed);
@@ -232,7 +232,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     size_t script = data[0] < size - 1 ? data[0] : size - 1;
     memset(&run, 0, sizeof run);
-    fake_sys = (struct fake_sys){.now_ms = 1000000};
+    fake_sys_reset(1000000);
     fake_http_start(&run.web, &config);
     run.left = (const char *)data + 1 + script;
     run.left_length = size - 1 - script;
@@ -242,7 +242,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         step(&run, data[1 + i]);
     run.cut_short |= run.left_length > 0 && run.ended;
     run.cut_short |= fake_sys.now_ms > 1005000; /* a timeout may have come in between */
-    fake_sys.fail_after = 0;
+    faulty_sys.fail_after = 0;
     send_some(&run, run.left_length);
     run.peer.stalled = false;
     pass(&run, 40, 100);  /* all handlers have answered that will; no deadline has passed */

@@ -160,8 +160,7 @@ END_TEST
 START_TEST(without_memory_who_is_new_is_refused)
 {
     for (uint64_t k = 1; k <= 2; k++) {
-        faulty_sys.counts[FAULTY_MEMORY] = true;
-        faulty_sys.fail_after = k;
+        faulty_memory_fails_at(k);
         ck_assert_ptr_null(rill_address_counts_new(5, 100));
         ck_assert_uint_eq(faulty_sys.failed, 1);
         faulty_sys_reset();

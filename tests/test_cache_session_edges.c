@@ -200,12 +200,12 @@ START_TEST(without_memory_a_client_is_told_or_closed)
 {
     unsigned told = 0, closed = 0;
     for (uint64_t k = 1, failed = 1; failed > 0; k++) {
-        fake_sys.fail_after = k;
-        fake_sys.failed = 0;
+        faulty_memory_fails_at(k);
+        faulty_sys.failed = 0;
         fake_peer_send(&cache_rig.peer, cache_rig_script, strlen(cache_rig_script));
         cache_rig_turn();
-        failed = fake_sys.failed;
-        fake_sys.fail_after = 0;
+        failed = faulty_sys.failed;
+        faulty_sys.fail_after = 0;
         ck_assert_ptr_null(cache_rig.peer.conn); /* it ends with a quit */
         told += strstr(cache_rig.peer.received ? cache_rig.peer.received : "",
                        "SERVER_ERROR out of memory storing object\r\n") != NULL;
@@ -216,16 +216,16 @@ START_TEST(without_memory_a_client_is_told_or_closed)
     ck_assert_uint_ge(closed, 20);
     /* A connection that cannot have a session, and a value that cannot be sent. */
     struct fake_peer other = {0};
-    fake_sys.fail_after = 1;
+    faulty_memory_fails_at(1);
     fake_conn_open(cache_rig.loop, &other, &cache_rig.config);
     ck_assert_int_eq(other.reason, RILL_CLOSE_NO_MEMORY);
     fake_peer_free(&other);
     for (uint64_t k = 1; k < 10; k++) {
         cache_rig_send_set("k", 100000);
-        fake_sys.fail_after = k;
+        faulty_memory_fails_at(k);
         fake_peer_send(&cache_rig.peer, "get k\r\n", 7);
         cache_rig_turn();
-        fake_sys.fail_after = 0;
+        faulty_sys.fail_after = 0;
         cache_rig_again();
     }
 }

@@ -394,9 +394,8 @@ START_TEST(without_memory_nothing_changes)
             set("k", "99");
             uint64_t cas = cas_of("k"), bytes = stats().bytes;
             enum rill_store_result result = RILL_STORE_NO_MEMORY;
-            faulty_sys.counts[FAULTY_MEMORY] = true;
             faulty_sys.failed = 0;
-            faulty_sys.fail_after = k;
+            faulty_memory_fails_at(k);
             if (i < 3) {
                 struct rill_item *item = rill_store_make(store, text("k"), 0, 0, 1, now_ms, &result);
                 if (item) {
@@ -424,8 +423,7 @@ START_TEST(a_store_that_cannot_be_made_says_why)
     struct rill_store_config config = {.memory_bytes = 64 << 20, .max_item_bytes = 1 << 20, .threads = 2};
     int error = 0;
     for (uint64_t k = 1;; k++) {
-        faulty_sys.counts[FAULTY_MEMORY] = true;
-        faulty_sys.fail_after = k;
+        faulty_memory_fails_at(k);
         faulty_sys.failed = 0;
         struct rill_store *made = rill_store_new(&config, &error);
         uint64_t failed = faulty_sys.failed;

@@ -708,8 +708,7 @@ START_TEST(without_memory_nothing_is_lost_but_what_is_said)
         struct rill_buf *bufs[20];
         for (unsigned n = 0; n < 20; n++)
             bufs[n] = message("12345", 6);
-        faulty_sys.counts[FAULTY_MEMORY] = true;
-        faulty_sys.fail_after = k;
+        faulty_memory_fails_at(k);
         struct rill_channel *fresh = rill_channel_new(NULL);
         int joined = 0, published = 0, closed = rig.closed;
         for (int i = 0; fresh && i < 2; i++) {

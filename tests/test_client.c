@@ -342,8 +342,7 @@ START_TEST(what_cannot_begin)
     rill_client_free(client);
     client = NULL;
     for (uint64_t k = 1; k <= 2; k++) {
-        faulty_sys.counts[FAULTY_MEMORY] = true;
-        faulty_sys.fail_after = k;
+        faulty_memory_fails_at(k);
         ck_assert_ptr_null(rill_client_new(connect_rig.loop, &config, &error));
         ck_assert_int_eq(error, -ENOMEM);
     }

@@ -330,8 +330,7 @@ START_TEST(every_allocation_fails_once)
     name_server_route("192.0.2.1", &open_end);
     for (uint64_t k = 1;; k++) {
         connect_rig.order[0] = '\0';
-        faulty_sys.counts[FAULTY_MEMORY] = true;
-        faulty_sys.fail_after = k;
+        faulty_memory_fails_at(k);
         faulty_sys.failed = 0;
         struct rill_connect_config config = connect_rig.config;
         config.target = "name:80";

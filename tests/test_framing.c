@@ -380,8 +380,7 @@ START_TEST(without_memory_a_frame_is_not_sent_in_part)
             struct rill_conn *conn = rig_adopt();
             struct rill_buf *received = NULL;
             faulty_sys_reset();
-            faulty_sys.counts[FAULTY_MEMORY] = true;
-            faulty_sys.fail_after = nth;
+            faulty_memory_fails_at(nth);
             int error = rill_framing_send(&framing, conn, message, lengths[i]);
             faulty_sys_reset();
             for (int turn = 0; turn < 10; turn++) {

@@ -68,8 +68,7 @@ START_TEST(a_failed_start_leaves_no_file)
         ck_assert_int_eq(access(path, F_OK), 0);
         rill_timer_init(&stop_timer, stop_server);
         a_loop_started = false;
-        faulty_sys.counts[FAULTY_MEMORY] = true;
-        faulty_sys.fail_after = k;
+        faulty_memory_fails_at(k);
         int result = rill_server_run(server, false);
         bool over = faulty_sys.failed == 0;
         faulty_sys_reset();

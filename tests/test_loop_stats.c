@@ -12,7 +12,7 @@ static const struct rill_loop_stats *stats;
 static void setup(void)
 {
     int error;
-    fake_sys = (struct fake_sys){.now_ms = 1000};
+    fake_sys_reset(1000);
     loop = rill_loop_new(&(struct rill_loop_config){.name = "stats"}, &error);
     ck_assert_ptr_nonnull(loop);
     stats = rill_loop_stats(loop);

@@ -1,35 +1,20 @@
-/* Allocation that fails, at every point where it can: nothing may be lost, leaked or changed by it. The units are
- * compiled into this program with the system seam replaced by an allocator that fails on demand. */
-#ifndef RILL_SYS_REPLACED
-#define RILL_SYS_REPLACED
-#endif
-#include "rill/core/arena.c" /* NOLINT(bugprone-suspicious-include): see above */
-#include "rill/core/buf.c"   /* NOLINT(bugprone-suspicious-include) */
-
+/* Allocation that fails, at every point where it can: nothing may be lost, leaked or changed by it. */
+#include "rill/core/arena.h"
+#include "rill/core/buf.h"
+#include "rill/tests/support/faulty_sys.h"
 #include "rill/tests/support/random.h"
 #include "rill/tests/support/run_suite.h"
 
 #include <check.h>
+#include <string.h>
 
-static struct test_random faults;
-static size_t one_in; /* how many allocations there are to a failed one; 0: none fails */
-static size_t failures;
-
-static bool fails(void)
+/* One in so many allocations fails. */
+static void lack_memory(unsigned one_in, uint64_t seed)
 {
-    bool now = one_in && test_random_below(&faults, one_in) == 0;
-    failures += now;
-    return now;
-}
-
-void *rill_sys_malloc(size_t size)
-{
-    return fails() ? NULL : malloc(size);
-}
-
-void *rill_sys_realloc(void *old, size_t size)
-{
-    return fails() ? NULL : realloc(old, size);
+    faulty_sys_reset();
+    faulty_sys.counts[FAULTY_MEMORY] = true;
+    faulty_sys.one_in = one_in;
+    faulty_sys.seed = seed;
 }
 
 struct model {
@@ -96,8 +81,7 @@ static void change(struct model *model, struct test_random *random)
 START_TEST(a_failed_change_of_a_buf_changes_nothing)
 {
     struct model models[4] = {0};
-    faults.state = 1;
-    one_in = 3;
+    lack_memory(3, 1);
     for (uint64_t seed = 0; seed < 50; seed++) {
         struct test_random random = {seed};
         for (int i = 0; i < 500; i++) {
@@ -118,7 +102,7 @@ START_TEST(a_failed_change_of_a_buf_changes_nothing)
     }
     for (size_t k = 0; k < 4; k++)
         rill_buf_unref(models[k].buf);
-    ck_assert_uint_gt(failures, 1000);
+    ck_assert_uint_gt(faulty_sys.failed, 1000);
 }
 END_TEST
 
@@ -130,7 +114,7 @@ static void must_not_run(void *arg)
 
 START_TEST(what_could_not_be_wrapped_stays_the_callers)
 {
-    one_in = 1;
+    lack_memory(1, 0);
     ck_assert_ptr_null(rill_buf_wrap("abc", 3, must_not_run, NULL));
     ck_assert_ptr_null(rill_buf_copy("abc", 3));
     ck_assert_ptr_null(rill_buf_new(0));
@@ -146,8 +130,7 @@ START_TEST(an_arena_goes_on_after_a_failure)
 {
     struct rill_arena arena;
     rill_arena_init(&arena, NULL, 0, 0);
-    faults.state = 2;
-    one_in = 2;
+    lack_memory(2, 2);
     for (int request = 0; request < 200; request++) {
         struct test_random random = {(uint64_t)request};
         size_t left = 0;
@@ -164,7 +147,7 @@ START_TEST(an_arena_goes_on_after_a_failure)
     }
     rill_arena_free(&arena);
     ck_assert_uint_eq(rill_arena_heap_bytes(&arena), 0);
-    ck_assert_uint_gt(failures, 1000);
+    ck_assert_uint_gt(faulty_sys.failed, 1000);
 }
 END_TEST
 

@@ -40,8 +40,7 @@ START_TEST(without_memory_there_is_no_server)
         for (nth = 1; !server && nth < 1000; nth++) {
             int error;
             faulty_sys_reset();
-            faulty_sys.counts[FAULTY_MEMORY] = true;
-            faulty_sys.fail_after = nth;
+            faulty_memory_fails_at(nth);
             server = make(gates ? "10.0.0.0/8, ::1" : NULL, &error);
             ck_assert(server ? error == 0 : error < 0);
             if (!server)

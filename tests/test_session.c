@@ -17,7 +17,7 @@ static size_t cursor; /* how much of peer.received was looked at */
 
 static void start(const struct rill_http_server_config *config)
 {
-    fake_sys = (struct fake_sys){.now_ms = 1000000};
+    fake_sys_reset(1000000);
     fake_overload = (struct fake_overload){0};
     cursor = 0;
     fake_http_start(&web, config);
@@ -1030,11 +1030,11 @@ START_TEST(no_memory_ends_at_most_the_connection)
     const char *sample = samples[_i];
     for (uint64_t n = 1;; n++) {
         again();
-        fake_sys.fail_after = n;
+        faulty_memory_fails_at(n);
         say(sample);
         fake_http_pass(&web, 400);
-        uint64_t failed = fake_sys.failed;
-        fake_sys.fail_after = 0;
+        uint64_t failed = faulty_sys.failed;
+        faulty_sys.fail_after = 0;
         size_t at = 0;
         while (at < peer.received_length) {
             struct http_response response;
@@ -1065,10 +1065,10 @@ START_TEST(no_memory_on_an_own_way)
     for (uint64_t n = 1;; n++) {
         again();
         say(GET("/kept"));
-        fake_sys.fail_after = n;
+        faulty_memory_fails_at(n);
         fake_http_answer_kept(&web, 3);
-        uint64_t failed = fake_sys.failed;
-        fake_sys.fail_after = 0;
+        uint64_t failed = faulty_sys.failed;
+        faulty_sys.fail_after = 0;
         fake_http_settle(&web);
         ck_assert_uint_eq(closed(), failed > 0);
         ck_assert_uint_eq(web.cleaned, 1);

@@ -25,7 +25,7 @@ struct probe {
 static void set_up(void)
 {
     int error;
-    fake_sys = (struct fake_sys){.now_ms = START};
+    fake_sys_reset(START);
     loop = rill_loop_new(&(struct rill_loop_config){.index = 9}, &error);
     ck_assert_ptr_nonnull(loop);
 }
@@ -356,18 +356,18 @@ START_TEST(memory_runs_out)
     static struct probe probe = {0};
     struct rill_timer_config config = {.fn = on_fire, .arg = &probe, .destroy = on_destroy};
     rill_log_set_level(RILL_LOG_OFF);
-    fake_sys.fail_after = 1;
-    ck_assert_int_eq(rill_timer_start(loop, &config, NULL), -ENOMEM);
-    fake_sys.no_maps = true;
-    ck_assert_int_eq(rill_timer_start(loop, &config, NULL), -ENOMEM);
+    for (uint64_t k = 1; k <= 2; k++) { /* the loop's timers, and the map that they are in */
+        faulty_memory_fails_at(k);
+        ck_assert_int_eq(rill_timer_start(loop, &config, NULL), -ENOMEM);
+    }
     ck_assert_uint_eq(probe.destroyed, 0); /* still the caller's */
+    faulty_memory_fails_at(3); /* after the order's and turn_at()'s own */
     ck_assert_int_eq(rill_timer_post_start(loop, &config), 0);
     turn_at(0); /* taken by then, so it ends */
     ck_assert_uint_eq(probe.destroyed, 1);
-    fake_sys.no_maps = false;
-    fake_sys.fail_after = 1;
+    faulty_memory_fails_at(1);
     ck_assert_int_eq(rill_timer_post_start(loop, &config), -ENOMEM);
-    fake_sys.fail_after = 1;
+    faulty_memory_fails_at(1);
     ck_assert_int_eq(rill_timer_post_cancel(loop, (struct rill_timer_id){UINT64_C(9) << 56}), -ENOMEM);
     ck_assert_uint_eq(probe.destroyed, 1);
     ck_assert_uint_eq(probe.calls, 0);

@@ -414,8 +414,7 @@ START_TEST(a_start_fails_at_every_step_and_leaves_nothing)
     ck_assert_uint_eq(failures, 4); /* the trace, its path, the eventfd, the thread */
     for (unsigned k = 1; k <= 2; k++) {
         faulty_sys_reset();
-        faulty_sys.counts[FAULTY_MEMORY] = true;
-        faulty_sys.fail_after = k;
+        faulty_memory_fails_at(k);
         ck_assert_ptr_null(rill_trace_lane_new(trace, "lane"));
     }
     faulty_sys_reset();

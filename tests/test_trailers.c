@@ -42,7 +42,7 @@ static void sum(struct rill_exchange *x, void *arg)
 
 static void setup(void)
 {
-    fake_sys = (struct fake_sys){.now_ms = 1000000};
+    fake_sys_reset(1000000);
     keep_bytes = 1000;
     memset(results, 77, sizeof results);
     fake_http_start(&web, NULL);

@@ -18,7 +18,7 @@ const char cache_rig_script[] =
 void cache_rig_set_up_with(uint64_t memory_bytes, uint32_t max_item_bytes)
 {
     int error;
-    fake_sys = (struct fake_sys){.now_ms = 1000000};
+    fake_sys_reset(1000000);
     memset(&cache_rig, 0, sizeof cache_rig);
     cache_rig.cache.version = "1.2.3";
     cache_rig.cache.threads = 1;

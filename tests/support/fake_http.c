@@ -578,7 +578,7 @@ static void close_conn(struct rill_conn *conn, void *arg)
 
 void fake_http_stop(struct fake_http *web)
 {
-    fake_sys.fail_after = 0;
+    faulty_sys.fail_after = 0;
     rill_conn_each(web->loop, NULL, close_conn, NULL);
     fake_conn_turn(web->loop);
     rill_workers_stop(web->workers);

@@ -1,4 +1,4 @@
-/* faulty_internal.h - what faulty_sys.c and faulty_files.c share. */
+/* faulty_internal.h - what the worlds under the rule share. */
 #ifndef RILL_TESTS_SUPPORT_FAULTY_INTERNAL_H
 #define RILL_TESTS_SUPPORT_FAULTY_INTERNAL_H
 

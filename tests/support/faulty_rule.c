@@ -1,5 +1,5 @@
 /* faulty_rule.c - see faulty_rule.h. */
-#include "faulty_rule.h"
+#include "faulty_internal.h"
 #include "random.h"
 #include "rill/core/base.h"
 
@@ -164,4 +164,18 @@ int faulty_rule_apply(enum faulty_call kind, const void *site)
         faulty_sys.struck = site;
     }
     return error;
+}
+
+void faulty_sys_reset(void)
+{
+    int64_t skewed_ms = faulty_sys.skewed_ms;
+    memset(&faulty_sys, 0, sizeof faulty_sys);
+    faulty_sys.skewed_ms = skewed_ms;
+}
+
+bool faulty_fails(enum faulty_call kind, const void *site)
+{
+    int error = faulty_rule_apply(kind, site);
+    errno = error == FAULTY_SHORT ? EIO : error ? error : errno;
+    return error != 0;
 }

@@ -70,6 +70,16 @@ struct faulty_sys {
 
 extern struct faulty_sys faulty_sys;
 
+/* Back to a system that never fails; a clock that was put forward stays where it is. */
+void faulty_sys_reset(void);
+
+/* Has the K-th allocation from now on fail, and what else `counts`; 1: the next. */
+static inline void faulty_memory_fails_at(uint64_t k)
+{
+    faulty_sys.counts[FAULTY_MEMORY] = true;
+    faulty_sys.fail_after = k;
+}
+
 /* Counts a call of KIND from SITE. 0: it succeeds; else the errno that it fails with, or FAULTY_SHORT. */
 int faulty_rule_apply(enum faulty_call kind, const void *site);
 

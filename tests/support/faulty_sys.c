@@ -18,20 +18,6 @@ static struct {
     uint64_t at_ns; /* of the clock that the loops see; 0: nothing */
 } timer_fds[TIMER_FDS];
 
-void faulty_sys_reset(void)
-{
-    int64_t skewed_ms = faulty_sys.skewed_ms;
-    memset(&faulty_sys, 0, sizeof faulty_sys);
-    faulty_sys.skewed_ms = skewed_ms;
-}
-
-bool faulty_fails(enum faulty_call kind, const void *site)
-{
-    int error = faulty_rule_apply(kind, site);
-    errno = error == FAULTY_SHORT ? EIO : error ? error : errno;
-    return error != 0;
-}
-
 /* What epoll was asked to watch, by descriptor; and which descriptors are eventfds and timerfds. */
 static struct {
     int epoll_fd; /* 0: nothing */

@@ -6,9 +6,6 @@
 
 #include "faulty_rule.h"
 
-/* Back to the real system; the clock stays where it is. */
-void faulty_sys_reset(void);
-
 /* Puts the monotonic clock forward; timers that are due then fire in the next turn. */
 void faulty_sys_forward(uint64_t ms);
 
