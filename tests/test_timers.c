@@ -361,7 +361,7 @@ START_TEST(memory_runs_out)
         ck_assert_int_eq(rill_timer_start(loop, &config, NULL), -ENOMEM);
     }
     ck_assert_uint_eq(probe.destroyed, 0); /* still the caller's */
-    faulty_memory_fails_at(3); /* after the order's and turn_at()'s own */
+    faulty_memory_fails_at(3);             /* after the order's and turn_at()'s own */
     ck_assert_int_eq(rill_timer_post_start(loop, &config), 0);
     turn_at(0); /* taken by then, so it ends */
     ck_assert_uint_eq(probe.destroyed, 1);

@@ -25,6 +25,11 @@ int rill_sys_lstat(const char *path, struct stat *into)
     return faulty_fails(FAULTY_FILE, SITE) ? -1 : lstat(path, into);
 }
 
+int rill_sys_unlink(const char *path)
+{
+    return faulty_fails(FAULTY_FILE, SITE) ? -1 : unlink(path);
+}
+
 int rill_sys_dup(int fd)
 {
     return faulty_fails(FAULTY_FILE, SITE) ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 0);
@@ -120,6 +125,21 @@ int rill_sys_set_pipe_bytes(int fd, int bytes)
 int rill_sys_sched_setscheduler(pid_t thread, int policy, const struct sched_param *parameters)
 {
     return faulty_fails(FAULTY_ADVICE, SITE) ? -1 : sched_setscheduler(thread, policy, parameters);
+}
+
+ssize_t rill_sys_getrandom(void *into, size_t size, unsigned flags)
+{
+    return faulty_fails(FAULTY_ADVICE, SITE) ? -1 : getrandom(into, size, flags);
+}
+
+int rill_sys_tgkill(pid_t thread, int number)
+{
+    return faulty_fails(FAULTY_ADVICE, SITE) ? -1 : (int)syscall(SYS_tgkill, getpid(), thread, number);
+}
+
+int rill_sys_getrlimit_nofile(struct rlimit *limit)
+{
+    return faulty_fails(FAULTY_ADVICE, SITE) ? -1 : getrlimit(RLIMIT_NOFILE, limit);
 }
 
 int rill_sys_setrlimit_nofile(const struct rlimit *limit)

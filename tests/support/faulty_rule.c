@@ -10,8 +10,15 @@
 
 struct faulty_sys faulty_sys;
 
-static const char *const names[] = {"memory",    "recv",       "send",   "sendfile", "splice", "accept", "connect",
-                                    "epoll_ctl", "descriptor", "thread", "file",     "read",   "write",  "advice"};
+static const char *const names[] = {[FAULTY_MEMORY] = "memory",     [FAULTY_RECV] = "recv",
+                                    [FAULTY_SEND] = "send",         [FAULTY_SENDFILE] = "sendfile",
+                                    [FAULTY_SPLICE] = "splice",     [FAULTY_ACCEPT] = "accept",
+                                    [FAULTY_CONNECT] = "connect",   [FAULTY_EPOLL_CTL] = "epoll_ctl",
+                                    [FAULTY_SHUTDOWN] = "shutdown", [FAULTY_DESCRIPTOR] = "descriptor",
+                                    [FAULTY_THREAD] = "thread",     [FAULTY_NAME] = "name",
+                                    [FAULTY_FILE] = "file",         [FAULTY_READ] = "read",
+                                    [FAULTY_WRITE] = "write",       [FAULTY_POLL] = "poll",
+                                    [FAULTY_ADVICE] = "advice"};
 _Static_assert(rill_array_length(names) == FAULTY_CALLS, "a kind of call has no name");
 
 #define LIST(...)                                                                                                      \
@@ -31,11 +38,14 @@ static const struct {
     [FAULTY_ACCEPT] = LIST(EMFILE, ECONNABORTED, EINTR, ENFILE, ENOBUFS, EAGAIN, EPERM),
     [FAULTY_CONNECT] = LIST(ECONNREFUSED, EADDRNOTAVAIL, ENETUNREACH, EAGAIN, ETIMEDOUT),
     [FAULTY_EPOLL_CTL] = LIST(ENOMEM, ENOSPC),
+    [FAULTY_SHUTDOWN] = LIST(ENOTCONN),
     [FAULTY_DESCRIPTOR] = LIST(EMFILE, ENOBUFS, ENFILE, ENOMEM),
     [FAULTY_THREAD] = LIST(EAGAIN),
+    [FAULTY_NAME] = LIST(EAGAIN, ENOENT, ENOMEM, EMFILE),
     [FAULTY_FILE] = LIST(EMFILE, ENOMEM, EIO, ENFILE, EINTR, EAGAIN),
     [FAULTY_READ] = LIST(EIO, FAULTY_SHORT, EINTR, EAGAIN),
     [FAULTY_WRITE] = LIST(ENOSPC, FAULTY_SHORT, EINTR, EIO),
+    [FAULTY_POLL] = LIST(EINTR, ENOMEM),
     [FAULTY_ADVICE] = LIST(ENOSYS, EPERM),
 };
 

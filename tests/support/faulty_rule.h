@@ -19,14 +19,18 @@ enum faulty_call {
     FAULTY_SPLICE,
     FAULTY_ACCEPT,
     FAULTY_CONNECT,
-    FAULTY_EPOLL_CTL,  /* libevent's */
-    FAULTY_DESCRIPTOR, /* socket, bind, listen, chmod, getsockname, setsockopt, eventfd, timerfd_create, pipe2 */
+    FAULTY_EPOLL_CTL, /* libevent's */
+    FAULTY_SHUTDOWN,
+    FAULTY_DESCRIPTOR, /* socket, bind, listen, chmod, getsockname, getpeername, getsockopt, setsockopt, eventfd,
+                          timerfd_create, pipe2 */
     FAULTY_THREAD,     /* pthread_create */
-    FAULTY_FILE,       /* open, openat2, fstat, lstat, dup, fdopendir, readdir */
+    FAULTY_NAME,       /* getaddrinfo */
+    FAULTY_FILE,       /* open, openat2, fstat, lstat, dup, fdopendir, readdir, unlink */
     FAULTY_READ,       /* read, pread, preadv2; not of an eventfd or a timerfd */
     FAULTY_WRITE,      /* write, writev; not to an eventfd */
-    FAULTY_ADVICE, /* cachestat, fadvise, madvise, getrandom, sched_setscheduler, setrlimit: what is asked as a favour
-                    */
+    FAULTY_POLL,       /* poll */
+    FAULTY_ADVICE, /* cachestat, fadvise, madvise, F_SETPIPE_SZ, getrandom, sched_setscheduler, getrlimit, setrlimit,
+                      tgkill: what is asked as a favour */
     FAULTY_CALLS,
 };
 

@@ -204,9 +204,24 @@ int rill_sys_getpeername(int fd, struct sockaddr *addr, socklen_t *length)
     return faulty_fails(FAULTY_DESCRIPTOR, SITE) ? -1 : getpeername(fd, addr, length);
 }
 
+int rill_sys_getsockopt(int fd, int level, int name, void *value, socklen_t *length)
+{
+    return faulty_fails(FAULTY_DESCRIPTOR, SITE) ? -1 : getsockopt(fd, level, name, value, length);
+}
+
 int rill_sys_setsockopt(int fd, int level, int name, const void *value, socklen_t length)
 {
     return faulty_fails(FAULTY_DESCRIPTOR, SITE) ? -1 : setsockopt(fd, level, name, value, length);
+}
+
+/* It fails when the peer has gone, so then it goes. */
+int rill_sys_shutdown(int fd, int how)
+{
+    if (!faulty_fails(FAULTY_SHUTDOWN, SITE))
+        return shutdown(fd, how);
+    shutdown(fd, SHUT_RDWR);
+    errno = ENOTCONN;
+    return -1;
 }
 
 ssize_t rill_sys_recv(int fd, void *into, size_t size, int flags)
@@ -374,8 +389,27 @@ int rill_sys_close(int fd)
 
 /* --- names --- */
 
+/* As the resolver would say it. */
+static int name_error(int error)
+{
+    switch (error) {
+    case EAGAIN:
+        return EAI_AGAIN;
+    case ENOENT:
+        return EAI_NONAME;
+    case ENOMEM:
+        return EAI_MEMORY;
+    default:
+        errno = error;
+        return EAI_SYSTEM;
+    }
+}
+
 int rill_sys_getaddrinfo(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **found)
 {
+    int error = faulty_rule_apply(FAULTY_NAME, SITE);
+    if (error)
+        return name_error(error);
     return faulty_sys.getaddrinfo ? faulty_sys.getaddrinfo(host, service, hints, found)
                                   : getaddrinfo(host, service, hints, found);
 }
@@ -389,6 +423,11 @@ unsigned faulty_sys_open_descriptors(void)
     if (dir)
         closedir(dir);
     return count;
+}
+
+int rill_sys_poll(struct pollfd *fds, nfds_t count, int timeout_ms)
+{
+    return faulty_fails(FAULTY_POLL, SITE) ? -1 : poll(fds, count, timeout_ms);
 }
 
 /* --- threads --- */

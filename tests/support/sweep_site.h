@@ -7,13 +7,15 @@
 #include "rill/http/server.h"
 
 enum sweep_port {
-    SWEEP_HTTP,    /* see the routes in sweep_site.c */
+    SWEEP_HTTP,    /* see sweep_routes */
     SWEEP_PROXY,   /* the same behind a PROXY header */
     SWEEP_ECHO,    /* all comes back */
     SWEEP_RELAY,   /* the same, by a relay to the echo */
+    SWEEP_NAMED,   /* the same, where the echo's name is looked up */
     SWEEP_CHANNEL, /* who connects is a member, and what he says all are sent */
     SWEEP_CLIENT,  /* an echo, over a connection that a client keeps up as long as this one lasts */
     SWEEP_POOL,    /* an echo, over connections of a pool; one that cannot be had is this one's end */
+    SWEEP_LOCAL,   /* an echo with a Unix socket, whose file is made and removed */
     SWEEP_PORTS,
 };
 
