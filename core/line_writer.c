@@ -37,6 +37,7 @@ struct rill_line_channel {
     uint64_t tail_seen;                                  /* tail, when last looked at */
     uint64_t woken_at_tail;                              /* no second wake-up before tail moves from here */
     uint64_t reserved;                                   /* where the line that is being made starts */
+    uint64_t reserved_end;                               /* and where it has to end */
     uint64_t lap_end;                                    /* handed over by head; the comment above */
     atomic_uint_fast64_t dropped;
 
@@ -550,6 +551,7 @@ char *rill_line_channel_reserve(struct rill_line_channel *channel, size_t max_by
         return NULL;
     }
     channel->reserved = start;
+    channel->reserved_end = start + max_bytes;
     return channel->bytes + (start & mask);
 }
 
@@ -559,6 +561,10 @@ void rill_line_channel_commit(struct rill_line_channel *channel, size_t length)
     if ((start & (channel->ring_bytes - 1)) == 0)
         channel->lap_end = atomic_load_explicit(&channel->head, memory_order_relaxed);
     uint64_t head = start + length;
+    if (RILL_UNLIKELY(head > channel->reserved_end)) { /* into what others have to say */
+        rill_log_error("rill_line_channel_commit: more bytes than there was room for");
+        abort();
+    }
     atomic_store_explicit(&channel->head, head, memory_order_release);
 
     if (RILL_LIKELY(head - channel->tail_seen <= channel->ring_bytes / 2))

@@ -34,8 +34,8 @@ struct rill_line_channel *rill_line_channel_new(struct rill_line_writer *writer)
  * dropped. Follow with rill_line_channel_commit(). MAX_BYTES at most a quarter of the ring. Thread: the producer's. */
 char *rill_line_channel_reserve(struct rill_line_channel *channel, size_t max_bytes);
 
-/* The line in the room reserved last is whole and LENGTH bytes long. Thread: the producer's. No lock and no system
- * call, save a wake-up of the writer when the ring gets half full. */
+/* The line in the room reserved last is whole and LENGTH bytes long; more than were reserved stop the process. Thread:
+ * the producer's. No lock and no system call, save a wake-up of the writer when the ring gets half full. */
 void rill_line_channel_commit(struct rill_line_channel *channel, size_t length);
 
 /* Lines dropped since the start. Thread: any. */
