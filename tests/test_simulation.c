@@ -29,7 +29,10 @@ static void check_conn(struct rill_loop *loop, const struct rill_conn *conn, uin
     struct sim_state state = sim_state_of(conn->fd);
     if (conn->eof && !conn->net->edge_triggered)
         state.error = false; /* poll has nothing to say of who neither reads nor writes: the next send finds it */
-    if (!conn->pause && (state.input > 0 || state.error || (state.end && !conn->eof)))
+    if (conn->held_back && !conn->net->admission.on)
+        sim_fail("loop %s sleeps, and nobody lets in whom it held back on descriptor %d", rill_loop_name(loop),
+                 conn->fd);
+    if (!conn->pause && !conn->held_back && (state.input > 0 || state.error || (state.end && !conn->eof)))
         sim_fail("loop %s sleeps, and there is input on descriptor %d", rill_loop_name(loop), conn->fd);
     if (conn->out && state.room)
         sim_fail("loop %s sleeps, and output waits that there is room for on descriptor %d", rill_loop_name(loop),
@@ -55,6 +58,10 @@ static void after_turn(struct rill_loop *loop, bool asleep)
     struct rill_net *net = loop->slots[RILL_LOOP_SLOT_NET];
     if (sim_plan.faults && rill_server_state(site.server.net) >= SERVER_RUNNING)
         sim_faults(sim_plan.faults);
+    if (net && site.refuses) { /* and is behind soon */
+        net->admission.most_refused = site.started % 3;
+        net->admission.budget_ns = site.started % 2; /* the clock stands still in a turn: none, or all */
+    }
     if (!asleep)
         return;
     uint64_t now_ms = rill_clock_ns() / 1000000;
@@ -62,6 +69,8 @@ static void after_turn(struct rill_loop *loop, bool asleep)
     site_check_asleep(loop);
     if (!net)
         return;
+    if (net->admission.on && !rill_timer_armed(&net->admission.tick))
+        sim_fail("loop %s sleeps, and will hold back for ever", rill_loop_name(loop));
     for (uint32_t slot = rill_slab_next(&net->conns, 0); slot != RILL_SLAB_NONE;
          slot = rill_slab_next(&net->conns, slot + 1))
         check_conn(loop, rill_slab_at(&net->conns, slot), now_ms);
@@ -136,6 +145,7 @@ static void make_server(void)
                             {.address = "127.0.0.1:8"},
                             {.address = "127.0.0.1:9"}}},
         .idle_timeout_ms = 1000 + sim_below(60000),
+        .max_requests = sim_chance(8) ? 1 + (unsigned)sim_below(3) : 0,
     };
     site_start(&config);
     sim_plan.complete = sim_chance(2);

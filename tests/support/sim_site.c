@@ -119,6 +119,8 @@ static void check_loop(struct rill_task *task)
     site.loops_stopped++;
     if (net->stats.open != 0 || rill_conn_count(loop) != 0)
         sim_fail("a connection is left");
+    if (net->stats.held_back_now != 0)
+        sim_fail("somebody is held back for ever");
     if (net->stats.waiting_bytes != 0 || net->stats.leased_segments != 0)
         sim_fail("output is left: %" PRIu64 " bytes, %" PRIu64 " segments", net->stats.waiting_bytes,
                  net->stats.leased_segments);
@@ -149,6 +151,7 @@ void site_start(struct rill_http_server_config *config)
     config->net.listens[1].handler = &site_echo_handler;
     config->net.listens[2].handler = &site_relay_handler;
     config->net.listens[3].handler = &site_channel_handler;
+    site.refuses = config->max_requests > 0;
     site.limited = config->net.max_connections > 0 || config->net.max_connections_per_address > 0;
     for (unsigned i = 0; i < SITE_APPS; i++)
         site.has[i] = sim_chance(4);

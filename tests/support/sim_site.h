@@ -45,6 +45,7 @@ struct site {
     struct rill_channel *channel;
     struct rill_membership membership;
     unsigned published; /* messages, numbered from 0 on */
+    bool refuses;       /* requests, at times */
     bool limited;       /* there may be fewer connections than peers */
     bool has[SITE_APPS];
     bool has_fronts;       /* and clients have the pool to themselves: nothing keeps them from being answered */

@@ -44,6 +44,11 @@ static void http_stop(struct rill_conn *conn)
     rill_session_handler.on_stop(conn);
 }
 
+static enum rill_awaits http_awaits(const struct rill_conn *conn, uint64_t *waited_ms)
+{
+    return rill_session_handler.awaits(conn, waited_ms);
+}
+
 static void http_close(struct rill_conn *conn, enum rill_close_reason reason)
 {
     site_note_close(conn, reason);
@@ -56,6 +61,7 @@ const struct rill_conn_handler site_http_handler = {.on_open = http_open,
                                                     .on_drain = http_drain,
                                                     .on_timeout = http_timeout,
                                                     .on_stop = http_stop,
+                                                    .awaits = http_awaits,
                                                     .on_close = http_close};
 
 /* --- handlers --- */
@@ -95,6 +101,9 @@ static struct probe *begin(struct rill_exchange *x)
     }
     probe->n = number(x, "n");
     site.started++;
+    if (site.refuses && sim_chance(2)) /* as if others had been: so that it holds back the next ones */
+        for (unsigned i = 0; i < 3; i++)
+            rill_server_note_refused(rill_exchange_loop(x));
     return probe;
 }
 
