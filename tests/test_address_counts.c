@@ -3,63 +3,35 @@
 #include "rill/core/log.h"
 #include "rill/core/sys.h"
 #include "rill/net/address_counts_internal.h"
+#include "support/addresses.h"
 #include "support/faulty_sys.h"
 #include "support/random.h"
 #include "support/run_suite.h"
-#include <arpa/inet.h>
+#include "support/test_log.h"
 #include <check.h>
 #include <signal.h>
 #include <stdio.h>
 
-static char log_path[64];
-
 static void set_up(void)
 {
     faulty_sys_reset();
-    snprintf(log_path, sizeof log_path, "/tmp/rill-test-counts-%ld", (long)getpid());
-    unlink(log_path);
-    ck_assert_int_eq(rill_log_open(log_path), 0);
+    test_log_open();
 }
 
 static void tear_down(void)
 {
-    unlink(log_path);
-}
-
-static int lines_logged(const char *text)
-{
-    char line[512];
-    int count = 0;
-    FILE *file = fopen(log_path, "r");
-    ck_assert_ptr_nonnull(file);
-    while (fgets(line, sizeof line, file))
-        count += strstr(line, text) != NULL;
-    fclose(file);
-    return count;
-}
-
-static struct rill_ip ip(const char *text)
-{
-    struct rill_addr addr = {.length = 0};
-    if (strchr(text, ':')) {
-        addr.socket.v6.sin6_family = AF_INET6;
-        ck_assert_int_eq(inet_pton(AF_INET6, text, &addr.socket.v6.sin6_addr), 1);
-    } else {
-        addr.socket.v4.sin_family = AF_INET;
-        ck_assert_int_eq(inet_pton(AF_INET, text, &addr.socket.v4.sin_addr), 1);
-    }
-    return rill_ip_of(&addr);
+    test_log_close();
 }
 
 static bool take(struct rill_address_counts *counts, const char *text)
 {
-    struct rill_ip peer = ip(text);
+    struct rill_ip peer = ip_from_text(text);
     return rill_address_counts_take(counts, &peer);
 }
 
 static void release(struct rill_address_counts *counts, const char *text)
 {
-    struct rill_ip peer = ip(text);
+    struct rill_ip peer = ip_from_text(text);
     rill_address_counts_release(counts, &peer);
 }
 
@@ -122,7 +94,7 @@ END_TEST
 START_TEST(ports_do_not_matter)
 {
     struct rill_address_counts *counts = rill_address_counts_new(2, 100);
-    struct rill_ip peer = ip("10.0.0.1");
+    struct rill_ip peer = ip_from_text("10.0.0.1");
     for (uint16_t port = 1; port < 100; port++) {
         peer.port = port;
         ck_assert_int_eq(rill_address_counts_take(counts, &peer), port <= 2);
@@ -151,7 +123,7 @@ END_TEST
 
 START_TEST(without_a_table_there_is_nothing_to_do)
 {
-    struct rill_ip peer = ip("10.0.0.1");
+    struct rill_ip peer = ip_from_text("10.0.0.1");
     rill_address_counts_release(NULL, &peer);
     rill_address_counts_free(NULL);
 }
@@ -174,7 +146,7 @@ START_TEST(without_memory_who_is_new_is_refused)
     ck_assert_uint_eq(rill_address_counts_size(counts), 1);
     ck_assert(take(counts, "10.0.0.2"));
     rill_address_counts_free(counts);
-    ck_assert_int_eq(lines_logged("connections"), 0); /* that was no limit */
+    ck_assert_int_eq(test_log_lines("connections"), 0); /* that was no limit */
 }
 END_TEST
 
@@ -184,7 +156,7 @@ START_TEST(who_is_refused_is_logged_now_and_then)
     ck_assert(take(counts, "10.0.0.1"));
     for (int i = 0; i < 5; i++)
         ck_assert(!take(counts, "10.0.0.1"));
-    ck_assert_int_eq(lines_logged("10.0.0.1 has its 1 connections"), 1);
+    ck_assert_int_eq(test_log_lines("10.0.0.1 has its 1 connections"), 1);
     /* One that comes and goes, and others, cannot make a line each. */
     ck_assert(take(counts, "10.0.0.2"));
     for (int i = 0; i < 5; i++) {
@@ -193,16 +165,16 @@ START_TEST(who_is_refused_is_logged_now_and_then)
         ck_assert(take(counts, "10.0.0.1"));
         ck_assert(!take(counts, "10.0.0.1"));
     }
-    ck_assert_int_eq(lines_logged("has its 1 connections"), 1);
+    ck_assert_int_eq(test_log_lines("has its 1 connections"), 1);
     faulty_sys_forward(1000);
     for (int i = 0; i < 5; i++)
         ck_assert(!take(counts, "10.0.0.2")); /* not told yet, and told once */
-    ck_assert_int_eq(lines_logged("10.0.0.2 has its 1 connections"), 1);
-    ck_assert_int_eq(lines_logged("has its 1 connections"), 2);
+    ck_assert_int_eq(test_log_lines("10.0.0.2 has its 1 connections"), 1);
+    ck_assert_int_eq(test_log_lines("has its 1 connections"), 2);
     faulty_sys_forward(1000);
     for (int i = 0; i < 5; i++)
         ck_assert(!take(counts, "10.0.0.2"));
-    ck_assert_int_eq(lines_logged("has its 1 connections"), 2);
+    ck_assert_int_eq(test_log_lines("has its 1 connections"), 2);
     rill_address_counts_free(counts);
 }
 END_TEST
@@ -246,7 +218,8 @@ START_TEST(more_is_never_given_back_than_was_taken)
 {
     struct rill_address_counts *counts = rill_address_counts_new(1, 100);
     ck_assert(take(counts, "10.0.0.1"));
-    unlink(log_path); /* nobody comes back from here */
+    test_log_close(); /* nobody comes back from here */
+    rill_log_set_level(RILL_LOG_OFF);
     release(counts, "10.0.0.2");
     rill_address_counts_free(counts);
 }

@@ -5,39 +5,26 @@
 #include "rill/net/server.h"
 #include "support/faulty_sys.h"
 #include "support/run_suite.h"
+#include "support/test_log.h"
 #include <arpa/inet.h>
 #include <check.h>
 #include <stdio.h>
 
 static const struct rill_conn_handler handler;
-static char path[64], log_path[64];
+static char path[64];
 
 static void set_up(void)
 {
     faulty_sys_reset();
     snprintf(path, sizeof path, "/tmp/rill-test-listen-%ld.sock", (long)getpid());
-    snprintf(log_path, sizeof log_path, "/tmp/rill-test-listen-%ld.log", (long)getpid());
     unlink(path);
-    unlink(log_path);
-    ck_assert_int_eq(rill_log_open(log_path), 0);
+    test_log_open();
 }
 
 static void tear_down(void)
 {
     unlink(path);
-    unlink(log_path);
-}
-
-static bool was_logged(const char *text)
-{
-    char line[512];
-    bool found = false;
-    FILE *file = fopen(log_path, "r");
-    ck_assert_ptr_nonnull(file);
-    while (fgets(line, sizeof line, file))
-        found |= strstr(line, text) != NULL;
-    fclose(file);
-    return found;
+    test_log_close();
 }
 
 /* --- texts --- */
@@ -188,7 +175,7 @@ START_TEST(every_listener_wants_a_handler)
     int error = 0;
     ck_assert_ptr_null(rill_server_new(&config, &error));
     ck_assert_int_eq(error, -EINVAL);
-    ck_assert(was_logged("a handler is wanted for what listens on \"127.0.0.1:0\""));
+    ck_assert(test_log_lines("a handler is wanted for what listens on \"127.0.0.1:0\""));
     config.listens[1].handler = &handler;
     struct rill_server *server = rill_server_new(&config, &error);
     ck_assert_ptr_nonnull(server);
@@ -204,7 +191,7 @@ START_TEST(there_is_an_end_to_the_listeners)
     int error = 0;
     ck_assert_ptr_null(rill_server_new(&config, &error));
     ck_assert_int_eq(error, -EINVAL);
-    ck_assert(was_logged("an address to listen on is wanted"));
+    ck_assert(test_log_lines("an address to listen on is wanted"));
     for (unsigned i = 0; i < RILL_SERVER_MAX_LISTENERS; i++)
         config.listens[i].address = "127.0.0.1:0";
     struct rill_server *server = rill_server_new(&config, &error);
@@ -214,7 +201,7 @@ START_TEST(there_is_an_end_to_the_listeners)
     config.listen = "127.0.0.1:0";
     ck_assert_ptr_null(rill_server_new(&config, &error));
     ck_assert_int_eq(error, -EINVAL);
-    ck_assert(was_logged("cannot listen on more than 32 addresses"));
+    ck_assert(test_log_lines("cannot listen on more than 32 addresses"));
 }
 END_TEST
 
@@ -260,7 +247,7 @@ START_TEST(a_stale_file_is_cleaned_up_and_a_live_one_is_not)
     snprintf(text, sizeof text, "unix:%s", path);
     int fd = local_socket(SOCK_STREAM, true);
     must_not_listen(text, NULL, -EADDRINUSE);
-    ck_assert(was_logged("another program listens there"));
+    ck_assert(test_log_lines("another program listens there"));
     ck_assert_int_ne(mode_of_file(), -1);
     close(fd); /* as a crash leaves it */
     ck_assert_int_ne(mode_of_file(), -1);
@@ -422,7 +409,7 @@ START_TEST(what_does_not_listen_is_refused_and_stays_open)
         close(fds[i]);
     }
     close(pair[1]);
-    ck_assert(was_logged("it has to be a stream socket that listens already"));
+    ck_assert(test_log_lines("it has to be a stream socket that listens already"));
 }
 END_TEST
 
@@ -435,7 +422,7 @@ START_TEST(what_is_no_socket_is_refused)
     must_not_listen(fd_text(file), NULL, -ENOTSOCK);
     must_not_listen("127.0.0.1:0", fd_text(pipe_fds[0]), -ENOTSOCK);
     must_not_listen("fd:1000000", NULL, -EBADF);
-    ck_assert(was_logged("cannot listen on descriptor 1000000: "));
+    ck_assert(test_log_lines("cannot listen on descriptor 1000000: "));
     ck_assert_int_eq(fcntl(file, F_GETFD), 0);
     /* No descriptor of the server's own will do. */
     for (int fd = pipe_fds[1] + 1; fd < pipe_fds[1] + 8; fd++) {
@@ -444,7 +431,7 @@ START_TEST(what_is_no_socket_is_refused)
         ck_assert_ptr_null(new_server("127.0.0.1:0", number, &error));
         ck_assert(error == -ENOTSOCK || error == -EBADF || error == -EEXIST);
     }
-    ck_assert(was_logged("it is listened on already"));
+    ck_assert(test_log_lines("it is listened on already"));
     close(file);
     close(pipe_fds[0]);
     close(pipe_fds[1]);

@@ -5,6 +5,7 @@
 #include "rill/net/sock_internal.h"
 #include "support/faulty_sys.h"
 #include "support/run_suite.h"
+#include "support/test_log.h"
 #include <check.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -14,8 +15,6 @@ static struct rill_listener *listener;
 static struct rill_addr at;
 static int accepted, batches, close_at, ends;
 static unsigned welcome;
-static char log_path[64];
-
 static void on_accept(void *arg, int fd, const struct rill_ip *peer)
 {
     (void)arg;
@@ -67,8 +66,7 @@ static void set_up(void)
     faulty_sys_reset();
     accepted = batches = close_at = ends = 0;
     welcome = 1000000;
-    snprintf(log_path, sizeof log_path, "/tmp/rill-test-listener-%ld", (long)getpid());
-    ck_assert_int_eq(rill_log_open(log_path), 0);
+    test_log_open();
     loop = rill_loop_new(&(struct rill_loop_config){.name = "main"}, &error);
     ck_assert_ptr_nonnull(loop);
     listen_on("127.0.0.1:0");
@@ -78,7 +76,7 @@ static void tear_down(void)
 {
     rill_listener_close(listener, true);
     rill_loop_free(loop);
-    unlink(log_path);
+    test_log_close();
 }
 
 static void turns(int count)
@@ -94,18 +92,6 @@ static void call(int count)
         ck_assert_int_eq(connect(fd, &at.socket.any, at.length), 0);
         close(fd); /* what got through the handshake is accepted all the same */
     }
-}
-
-static int lines_logged(const char *about)
-{
-    char line[512];
-    int count = 0;
-    FILE *file = fopen(log_path, "r");
-    ck_assert_ptr_nonnull(file);
-    while (fgets(line, sizeof line, file))
-        count += strstr(line, about) != NULL;
-    fclose(file);
-    return count;
 }
 
 START_TEST(accepts_in_batches)
@@ -133,7 +119,7 @@ START_TEST(pauses_while_a_resource_is_lacking)
     uint64_t calls = faulty_sys.calls[FAULTY_ACCEPT] - before;
     ck_assert_uint_ge(calls, 10); /* it tries again, and again */
     ck_assert_uint_le(calls, 30); /* and not all the time */
-    ck_assert_int_eq(lines_logged("accepting pauses"), 1);
+    ck_assert_int_eq(test_log_lines("accepting pauses"), 1);
     faulty_sys.error[FAULTY_ACCEPT] = 0;
     faulty_sys_forward(100);
     turns(3);
@@ -142,7 +128,7 @@ START_TEST(pauses_while_a_resource_is_lacking)
     faulty_sys.error[FAULTY_ACCEPT] = errors[_i];
     call(1);
     turns(3);
-    ck_assert_int_eq(lines_logged("accepting pauses"), 2);
+    ck_assert_int_eq(test_log_lines("accepting pauses"), 2);
 }
 END_TEST
 
@@ -158,7 +144,7 @@ START_TEST(a_shortage_lasts_until_the_backlog_is_empty)
     }
     ck_assert_int_gt(accepted, 10);
     ck_assert_int_lt(accepted, 40);
-    ck_assert_int_eq(lines_logged("accepting pauses"), 1);
+    ck_assert_int_eq(test_log_lines("accepting pauses"), 1);
 }
 END_TEST
 
@@ -174,14 +160,14 @@ START_TEST(takes_no_more_than_are_welcome)
         faulty_sys_forward(1);
     }
     ck_assert_int_eq(accepted, 7);
-    ck_assert_int_eq(lines_logged("connection limit"), 1);
+    ck_assert_int_eq(test_log_lines("connection limit"), 1);
     welcome = 1;
     faulty_sys_forward(100);
     turns(2); /* the timer's, and the event's */
     ck_assert_int_eq(accepted, 8);
     welcome = 0;
     turns(3);
-    ck_assert_int_eq(lines_logged("connection limit"), 1); /* the same shortage still */
+    ck_assert_int_eq(test_log_lines("connection limit"), 1); /* the same shortage still */
     welcome = 100;
     faulty_sys_forward(100);
     turns(3);
@@ -200,7 +186,7 @@ START_TEST(one_connections_trouble_is_not_the_others)
     turns(3);
     ck_assert_int_eq(accepted, errors[_i] == ECONNABORTED ? 4 : 5); /* that one is lost */
     ck_assert_uint_eq(faulty_sys.failed, 1);
-    ck_assert_int_eq(lines_logged("warn"), 0);
+    ck_assert_int_eq(test_log_lines("warn"), 0);
 }
 END_TEST
 

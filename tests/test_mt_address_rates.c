@@ -3,8 +3,9 @@
 #include "rill/core/log.h"
 #include "rill/core/sys.h"
 #include "rill/net/address_rates.h"
+#include "support/addresses.h"
 #include "support/random.h"
-#include <arpa/inet.h>
+#include "support/test_log.h"
 #include <check.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -15,43 +16,14 @@
 
 enum { ADDRESSES = 16384, THREADS = 4 };
 
-static char log_path[64];
-
 static void set_up(void)
 {
-    snprintf(log_path, sizeof log_path, "/tmp/rill-test-rates-%ld", (long)getpid());
-    unlink(log_path);
-    ck_assert_int_eq(rill_log_open(log_path), 0);
+    test_log_open();
 }
 
 static void tear_down(void)
 {
-    unlink(log_path);
-}
-
-static int lines_logged(const char *text)
-{
-    char line[512];
-    int count = 0;
-    FILE *file = fopen(log_path, "r");
-    ck_assert_ptr_nonnull(file);
-    while (fgets(line, sizeof line, file))
-        count += strstr(line, text) != NULL;
-    fclose(file);
-    return count;
-}
-
-static struct rill_ip ip(const char *text)
-{
-    struct rill_addr addr = {.length = 0};
-    if (strchr(text, ':')) {
-        addr.socket.v6.sin6_family = AF_INET6;
-        ck_assert_int_eq(inet_pton(AF_INET6, text, &addr.socket.v6.sin6_addr), 1);
-    } else {
-        addr.socket.v4.sin_family = AF_INET;
-        ck_assert_int_eq(inet_pton(AF_INET, text, &addr.socket.v4.sin_addr), 1);
-    }
-    return rill_ip_of(&addr);
+    test_log_close();
 }
 
 /* The I-th of many IPv4 addresses. */
@@ -72,7 +44,7 @@ static struct rill_address_rates *make(unsigned per_second, unsigned burst)
 
 static uint64_t take(struct rill_address_rates *rates, const char *text, uint64_t now_ns)
 {
-    struct rill_ip peer = ip(text);
+    struct rill_ip peer = ip_from_text(text);
     return rill_address_rates_take(rates, &peer, now_ns);
 }
 
@@ -131,7 +103,7 @@ START_TEST(a_full_table_forgets_those_that_came_least)
 {
     /* Somebody has used its bucket up, and far more addresses than there is room for come once each. */
     struct rill_address_rates *rates = make(1, 100);
-    struct rill_ip busy = ip("192.0.2.1");
+    struct rill_ip busy = ip_from_text("192.0.2.1");
     while (rill_address_rates_take(rates, &busy, START) == 0)
         ;
     for (unsigned i = 0; i < 4 * ADDRESSES; i++) {
@@ -150,15 +122,15 @@ START_TEST(refusals_are_logged_once)
         take(rates, "192.0.2.1", START + (uint64_t)i);
     take(rates, "192.0.2.2", START);
     take(rates, "192.0.2.2", START + 1); /* in the same second */
-    ck_assert_int_eq(lines_logged("192.0.2.1 makes more than 1 things a second"), 1);
-    ck_assert_int_eq(lines_logged("192.0.2.2"), 0);
+    ck_assert_int_eq(test_log_lines("192.0.2.1 makes more than 1 things a second"), 1);
+    ck_assert_int_eq(test_log_lines("192.0.2.2"), 0);
     for (uint64_t now = START; now < START + 100 * SECOND; now += SECOND / 2) /* it goes on without a pause */
         take(rates, "192.0.2.1", now);
-    ck_assert_int_le(lines_logged("192.0.2.1 "), 101);
-    int before = lines_logged("192.0.2.1 ");
+    ck_assert_int_le(test_log_lines("192.0.2.1 "), 101);
+    int before = test_log_lines("192.0.2.1 ");
     take(rates, "192.0.2.1", START + 1000 * SECOND);
     take(rates, "192.0.2.1", START + 1000 * SECOND); /* another time */
-    ck_assert_int_eq(lines_logged("192.0.2.1 "), before + 1);
+    ck_assert_int_eq(test_log_lines("192.0.2.1 "), before + 1);
     rill_address_rates_free(rates);
 }
 END_TEST
@@ -184,7 +156,7 @@ static uint64_t granted; /* atomic */
 
 static void *greedy(void *arg)
 {
-    struct rill_ip peer = ip("192.0.2.1");
+    struct rill_ip peer = ip_from_text("192.0.2.1");
     (void)arg;
     for (int i = 0; i < 20000; i++)
         if (rill_address_rates_take(shared, &peer, START) == 0)

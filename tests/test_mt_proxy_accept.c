@@ -6,6 +6,7 @@
 #include "rill/net/proxy_protocol.h"
 #include "rill/net/server.h"
 #include "support/run_suite.h"
+#include "support/test_log.h"
 #include <check.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -472,24 +473,9 @@ START_TEST(the_limit_by_address_is_the_clients)
 }
 END_TEST
 
-/* How many lines of the log, which is at PATH, have TEXT. */
-static int lines_with(const char *path, const char *text)
-{
-    char line[512];
-    int count = 0;
-    FILE *file = fopen(path, "r");
-    ck_assert_ptr_nonnull(file);
-    while (fgets(line, sizeof line, file))
-        count += strstr(line, text) != NULL;
-    fclose(file);
-    return count;
-}
-
 START_TEST(each_trouble_of_a_listener_is_logged_once)
 {
-    char path[] = "/tmp/rill-test-XXXXXX";
-    close(mkstemp(path));
-    ck_assert_int_eq(rill_log_open(path), 0);
+    test_log_open();
     start((struct rill_server_config){.threads = 2});
     rill_log_set_level(RILL_LOG_WARN);
     for (int i = 0; i < 3; i++) {
@@ -500,11 +486,11 @@ START_TEST(each_trouble_of_a_listener_is_logged_once)
         expect_closed(silent);
     }
     stop(false);
-    ck_assert_int_eq(lines_with(path, "from 127.0.0.1 is closed: it does not begin with a valid PROXY header"), 1);
-    ck_assert_int_eq(lines_with(path, "from 127.0.0.1 is closed: only connections from its proxies"), 1);
-    ck_assert_int_eq(lines_with(path, "from 127.0.0.1 is closed: its PROXY header has not come in time"), 1);
-    ck_assert_int_eq(lines_with(path, ""), 3);
-    unlink(path);
+    ck_assert_int_eq(test_log_lines("from 127.0.0.1 is closed: it does not begin with a valid PROXY header"), 1);
+    ck_assert_int_eq(test_log_lines("from 127.0.0.1 is closed: only connections from its proxies"), 1);
+    ck_assert_int_eq(test_log_lines("from 127.0.0.1 is closed: its PROXY header has not come in time"), 1);
+    ck_assert_int_eq(test_log_lines(""), 3);
+    test_log_close();
 }
 END_TEST
 
