@@ -3,6 +3,7 @@
 #include "rill/core/line_writer.h"
 #include "rill/core/log.h"
 #include "support/faulty_sys.h"
+#include "support/folder.h"
 #include "support/run_suite.h"
 
 #include <check.h>
@@ -16,13 +17,13 @@
 
 enum { TEXT_BYTES = 65536 };
 
-static char folder[] = "/tmp/rill-full-disk-XXXXXX";
+static char folder[FOLDER_BYTES];
 static char path[64], moved[64], said_path[64];
 static int saved_stderr;
 
 static void setup(void)
 {
-    ck_assert_ptr_nonnull(mkdtemp(folder));
+    folder_make(folder);
     snprintf(path, sizeof path, "%s/log", folder);
     snprintf(moved, sizeof moved, "%s/log.1", folder);
     snprintf(said_path, sizeof said_path, "%s/stderr", folder);
@@ -41,10 +42,7 @@ static void teardown(void)
     ck_assert_int_eq(rill_log_open(NULL), 0);
     dup2(saved_stderr, STDERR_FILENO);
     close(saved_stderr);
-    unlink(path);
-    unlink(moved);
-    unlink(said_path);
-    rmdir(folder);
+    folder_remove(folder);
 }
 
 static void disk_has_room(size_t bytes)
@@ -64,17 +62,6 @@ static const char *said(void)
     static char text[TEXT_BYTES];
     ssize_t n = read(STDERR_FILENO, text, sizeof text - 1);
     text[n > 0 ? n : 0] = 0;
-    return text;
-}
-
-static const char *contents(const char *file_path)
-{
-    static char text[TEXT_BYTES];
-    FILE *file = fopen(file_path, "r");
-    ck_assert_msg(file != NULL, "%s: %s", file_path, strerror(errno));
-    size_t length = fread(text, 1, sizeof text - 1, file);
-    fclose(file);
-    text[length] = 0;
     return text;
 }
 
@@ -121,7 +108,7 @@ static struct tally tally_file(const char *file_path)
 {
     struct tally tally = {0};
     char text[TEXT_BYTES];
-    snprintf(text, sizeof text, "%s", contents(file_path));
+    snprintf(text, sizeof text, "%s", file_text(file_path));
     char *at = text;
     for (char *end; (end = strchr(at, '\n')); at = end + 1) {
         *end = 0;
@@ -157,7 +144,7 @@ START_TEST(the_error_log_has_whole_lines_and_counts_the_rest)
         ck_assert_uint_eq(occurrences(text, "\n"), 1);
         ck_assert_ptr_nonnull(strstr(text, " error main: cannot write to "));
         ck_assert_ptr_nonnull(strstr(text, "No space left on device; lines are dropped"));
-        text = contents(path);
+        text = file_text(path);
         tore |= *text && text[strlen(text) - 1] != '\n';
 
         disk_is_large();
@@ -224,7 +211,7 @@ START_TEST(a_new_file_begins_with_a_whole_line)
     ck_assert_int_eq(rill_log_reopen(), 0);
     disk_is_large();
     log_line(2);
-    ck_assert_uint_eq(strlen(contents(moved)), 30);
+    ck_assert_uint_eq(strlen(file_text(moved)), 30);
     struct tally tally = tally_file(path);
     ck_assert_uint_eq(tally.present, 1);
     ck_assert_uint_eq(tally.next, 3);
@@ -235,10 +222,7 @@ END_TEST
 
 static void leave_torn(const char *text)
 {
-    FILE *file = fopen(path, "w");
-    ck_assert_ptr_nonnull(file);
-    ck_assert_int_ge(fputs(text, file), 0);
-    ck_assert_int_eq(fclose(file), 0);
+    file_write(path, text, strlen(text));
 }
 
 /* A process that died on a full disk has left the beginning of a line. */
@@ -253,7 +237,7 @@ START_TEST(a_torn_end_of_the_error_log_is_ended)
             log_line(0);
         disk_is_large();
         rill_log_info("next");
-        const char *text = contents(path);
+        const char *text = file_text(path);
         ck_assert_int_eq(strncmp(text, "whole\ntorn\n2", 12), 0);
         ck_assert_uint_eq(occurrences(text, "\n"), full ? 4 : 3);
         ck_assert_uint_eq(occurrences(text, " 1 lines dropped"), full);
@@ -261,7 +245,7 @@ START_TEST(a_torn_end_of_the_error_log_is_ended)
     leave_torn("whole\n");
     ck_assert_int_eq(rill_log_open(path), 0);
     rill_log_info("next");
-    ck_assert_int_eq(strncmp(contents(path), "whole\n2", 7), 0);
+    ck_assert_int_eq(strncmp(file_text(path), "whole\n2", 7), 0);
 }
 END_TEST
 
@@ -321,7 +305,7 @@ START_TEST(the_access_log_has_whole_lines_and_counts_the_rest)
         struct tally tally = {0};
         unsigned long long spoken_of = 0;
         char text[TEXT_BYTES];
-        snprintf(text, sizeof text, "%s", contents(path));
+        snprintf(text, sizeof text, "%s", file_text(path));
         char *at = text;
         for (char *end; (end = strchr(at, '\n')); at = end + 1) {
             unsigned long long count;
@@ -352,7 +336,7 @@ START_TEST(a_cut_line_is_finished_before_other_loops_lines)
         ck_assert(put_line(channels[!whose], 1));
         disk_is_large();
         rill_line_writer_stop(writer);
-        ck_assert_str_eq(contents(path), "line 00 xxxxxxxxxx.\nline 01 xxxxxxxxxx.\n");
+        ck_assert_str_eq(file_text(path), "line 00 xxxxxxxxxx.\nline 01 xxxxxxxxxx.\n");
     }
 }
 END_TEST
@@ -371,7 +355,7 @@ START_TEST(a_torn_end_of_the_access_log_is_ended)
         disk_is_large();
         ck_assert(put_line(channel, 1));
         rill_line_writer_stop(writer);
-        ck_assert_str_eq(contents(path), "whole\ntorn\nline 00 xxxxxxxxxx.\nline 01 xxxxxxxxxx.\n");
+        ck_assert_str_eq(file_text(path), "whole\ntorn\nline 00 xxxxxxxxxx.\nline 01 xxxxxxxxxx.\n");
     }
 }
 END_TEST
@@ -393,8 +377,8 @@ START_TEST(a_new_access_log_begins_with_a_whole_line)
         poll(NULL, 0, 1);
     disk_is_large();
     rill_line_writer_stop(writer);
-    ck_assert_str_eq(contents(moved), "line ");
-    ck_assert_str_eq(contents(path), "# 1 lines dropped\nline 01 xxxxxxxxxx.\n");
+    ck_assert_str_eq(file_text(moved), "line ");
+    ck_assert_str_eq(file_text(path), "# 1 lines dropped\nline 01 xxxxxxxxxx.\n");
 }
 END_TEST
 

@@ -1,5 +1,6 @@
 /* test_log.c - the error log: levels, the shape of a line, and reopening. */
 #include "rill/core/log.h"
+#include "support/folder.h"
 #include "support/run_suite.h"
 
 #include <check.h>
@@ -11,13 +12,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char folder[] = "/tmp/rill-log-XXXXXX";
+static char folder[FOLDER_BYTES];
 static char path[64];
 static char moved[64];
 
 static void setup(void)
 {
-    ck_assert_ptr_nonnull(mkdtemp(folder));
+    folder_make(folder);
     snprintf(path, sizeof path, "%s/error.log", folder);
     snprintf(moved, sizeof moved, "%s/error.log.1", folder);
     ck_assert_int_eq(rill_log_open(path), 0);
@@ -27,21 +28,7 @@ static void teardown(void)
 {
     ck_assert_int_eq(rill_log_open(NULL), 0);
     rill_log_set_level(RILL_LOG_INFO);
-    unlink(path);
-    unlink(moved);
-    rmdir(folder);
-}
-
-/* What FILE_PATH holds; valid until the next call. */
-static const char *contents(const char *file_path)
-{
-    static char text[16384];
-    FILE *file = fopen(file_path, "r");
-    ck_assert_msg(file != NULL, "%s: %s", file_path, strerror(errno));
-    size_t length = fread(text, 1, sizeof text - 1, file);
-    fclose(file);
-    text[length] = 0;
-    return text;
+    folder_remove(folder);
 }
 
 static void assert_matches(const char *text, const char *pattern)
@@ -56,8 +43,8 @@ static void assert_matches(const char *text, const char *pattern)
 START_TEST(a_line_has_time_level_and_thread)
 {
     rill_log_warn("cannot do %s: %d", "this", 7);
-    assert_matches(contents(path), "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z warn main: "
-                                   "cannot do this: 7\n$");
+    assert_matches(file_text(path), "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z warn main: "
+                                    "cannot do this: 7\n$");
 }
 END_TEST
 
@@ -74,7 +61,7 @@ START_TEST(a_line_names_its_thread)
     pthread_t thread;
     ck_assert_int_eq(pthread_create(&thread, NULL, log_from_thread, NULL), 0);
     pthread_join(thread, NULL);
-    assert_matches(contents(path), "Z info reactor-7: here\n$");
+    assert_matches(file_text(path), "Z info reactor-7: here\n$");
 }
 END_TEST
 
@@ -107,7 +94,7 @@ START_TEST(lines_below_the_level_are_dropped)
             expected += wanted;
         }
         int lines = 0;
-        for (const char *at = contents(path); (at = strchr(at, '\n')) != NULL; at++)
+        for (const char *at = file_text(path); (at = strchr(at, '\n')) != NULL; at++)
             lines++;
         ck_assert_int_eq(lines, expected);
     }
@@ -117,7 +104,7 @@ END_TEST
 START_TEST(control_bytes_are_shown)
 {
     rill_log_error("a\nb\r\x1b[31mc\td\x7f\xc3\xa4");
-    assert_matches(contents(path), " error main: a\\\\x0ab\\\\x0d\\\\x1b\\[31mc\\\\x09d\\\\x7f\xc3\xa4\n$");
+    assert_matches(file_text(path), " error main: a\\\\x0ab\\\\x0d\\\\x1b\\[31mc\\\\x09d\\\\x7f\xc3\xa4\n$");
 }
 END_TEST
 
@@ -128,7 +115,7 @@ START_TEST(long_lines_are_cut)
     rill_log_error("%s", text);
     memset(text, '\n', sizeof text - 1); /* four bytes each in the log */
     rill_log_error("%s", text);
-    const char *written = contents(path);
+    const char *written = file_text(path);
     const char *second = strchr(written, '\n') + 1;
     ck_assert_int_eq(second - written, 2048);
     size_t length = strlen(second);
@@ -154,8 +141,8 @@ START_TEST(reopen_after_a_rename)
     rill_log_info("two");
     ck_assert_int_eq(rill_log_reopen(), 0);
     rill_log_info("three");
-    assert_matches(contents(moved), " one\n.* two\n$");
-    assert_matches(contents(path), "^[^\n]* three\n$");
+    assert_matches(file_text(moved), " one\n.* two\n$");
+    assert_matches(file_text(path), "^[^\n]* three\n$");
     struct stat st;
     ck_assert_int_eq(stat(path, &st), 0);
     ck_assert_uint_eq(st.st_mode & 0137, 0);
@@ -170,7 +157,7 @@ START_TEST(failures_change_nothing)
     ck_assert_int_eq(mkdir(path, 0700), 0);
     ck_assert_int_eq(rill_log_reopen(), -EISDIR);
     rill_log_info("two");
-    assert_matches(contents(moved), " one\n.* two\n$");
+    assert_matches(file_text(moved), " one\n.* two\n$");
     ck_assert_int_eq(rmdir(path), 0);
 }
 END_TEST

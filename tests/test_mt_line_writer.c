@@ -1,6 +1,7 @@
 /* test_mt_line_writer.c - many producers, one file: every line whole and in order, none lost but those counted. */
 #include "rill/core/line_writer.h"
 #include "rill/core/log.h"
+#include "support/folder.h"
 #include "support/run_suite.h"
 
 #include <check.h>
@@ -19,22 +20,20 @@
 #define PRODUCERS 4
 #define LINE_MAX_BYTES 200
 
-static char folder[] = "/tmp/rill-lines-XXXXXX";
+static char folder[FOLDER_BYTES];
 static char path[64];
 static char moved[64];
 
 static void setup(void)
 {
-    ck_assert_ptr_nonnull(mkdtemp(folder));
+    folder_make(folder);
     snprintf(path, sizeof path, "%s/access.log", folder);
     snprintf(moved, sizeof moved, "%s/access.log.1", folder);
 }
 
 static void teardown(void)
 {
-    unlink(path);
-    unlink(moved);
-    rmdir(folder);
+    folder_remove(folder);
 }
 
 /* ---- Producers ------------------------------------------------------------------------------------------- */

@@ -1,5 +1,6 @@
 /* file_site.c - see file_site.h. */
 #include "file_site.h"
+#include "folder.h"
 #include "must.h"
 #include "random.h"
 #include "rill/core/log.h"
@@ -50,10 +51,9 @@ void site_start(struct site *site, struct rill_files_config config, struct rill_
     signal(SIGPIPE, SIG_IGN);
     rill_log_set_level(RILL_LOG_ERROR);
     MUST(sem_init(&gate, 0, 0) == 0);
-    char folder[] = "/tmp/rill-site-XXXXXX";
-    MUST(mkdtemp(folder));
-    snprintf(site->root, sizeof site->root, "%s/root", folder);
-    snprintf(site->outside, sizeof site->outside, "%s/outside", folder);
+    folder_make(site->folder);
+    snprintf(site->root, sizeof site->root, "%s/root", site->folder);
+    snprintf(site->outside, sizeof site->outside, "%s/outside", site->folder);
     MUST(mkdir(site->root, 0755) == 0 && mkdir(site->outside, 0755) == 0);
     config.root = site->root;
     site->files = rill_files_new(&config, &error);
@@ -78,15 +78,12 @@ void site_start(struct site *site, struct rill_files_config config, struct rill_
 
 void site_stop(struct site *site)
 {
-    char command[160];
     rill_http_server_stop(site->server, true);
     pthread_join(site->thread, NULL);
     rill_http_server_free(site->server);
     rill_router_free(site->router);
     rill_files_free(site->files);
-    snprintf(command, sizeof command, "chmod -R u+rwx %s %s; rm -r %.*s", site->root, site->outside,
-             (int)(strlen(site->root) - strlen("/root")), site->root);
-    MUST(system(command) == 0);
+    folder_remove(site->folder);
 }
 
 void site_unblock(unsigned count)
@@ -163,14 +160,7 @@ const char *site_path(const struct site *site, const char *name)
 void site_write(const struct site *site, const char *name, size_t size, uint64_t seed)
 {
     char *bytes = site_bytes(size, seed);
-    int fd = open(site_path(site, name), O_WRONLY | O_CREAT | O_TRUNC, 0644);
-    MUST(fd >= 0);
-    for (size_t at = 0; at < size;) {
-        ssize_t put = write(fd, bytes + at, size - at);
-        MUST(put > 0);
-        at += (size_t)put;
-    }
-    close(fd);
+    file_write(site_path(site, name), bytes, size);
     free(bytes);
 }
 

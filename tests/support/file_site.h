@@ -2,13 +2,15 @@
 #ifndef RILL_TESTS_SUPPORT_FILE_SITE_H
 #define RILL_TESTS_SUPPORT_FILE_SITE_H
 
+#include "folder.h"
 #include "rill/http/files.h"
 #include "rill/http/server.h"
 
 /* One site a test process. */
 struct site {
-    char root[64];    /* what is served */
-    char outside[64]; /* beside it */
+    char folder[FOLDER_BYTES];
+    char root[64];    /* in it, what is served */
+    char outside[64]; /* beside that */
     struct rill_files *files;
     struct rill_router *router;
     struct rill_http_server *server;

@@ -1,5 +1,6 @@
 /* sweep_site.c - see sweep_site.h: the server, its files and its datagrams. */
 #include "faulty_sys.h"
+#include "folder.h"
 #include "must.h"
 #include "rill/core/log.h"
 #include "rill/core/sys.h"
@@ -10,7 +11,7 @@
 #include <stdio.h>
 
 static struct {
-    char folder[64], root[80], log[80], trace[80], local[80];
+    char folder[FOLDER_BYTES], root[80], log[80], trace[80], local[80];
     struct rill_files *files;
     struct rill_router *router;
     struct rill_http_server *server;
@@ -69,13 +70,11 @@ unsigned sweep_site_datagrams(void)
 
 static void write_file(const char *name, size_t size)
 {
-    char path[200];
+    char path[100], bytes[SWEEP_LARGE_BYTES];
     snprintf(path, sizeof path, "%s/%s", site.root, name);
-    FILE *file = fopen(path, "w");
-    MUST(file);
     for (size_t i = 0; i < size; i++)
-        putc(sweep_site_byte(i), file);
-    MUST(fclose(file) == 0);
+        bytes[i] = sweep_site_byte(i);
+    file_write(path, bytes, size);
 }
 
 /* Every name is this host's. */
@@ -92,8 +91,7 @@ void sweep_site_prepare(void)
     faulty_sys.getaddrinfo = look_up;
     signal(SIGPIPE, SIG_IGN);
     rill_log_set_level(RILL_LOG_OFF);
-    strcpy(site.folder, "/tmp/rill-sweep-XXXXXX"); /* NOLINT(clang-analyzer-security.insecureAPI.strcpy) */
-    MUST(mkdtemp(site.folder));
+    folder_make(site.folder);
     snprintf(site.root, sizeof site.root, "%s/root", site.folder);
     snprintf(site.log, sizeof site.log, "%s/log", site.folder);
     snprintf(site.trace, sizeof site.trace, "%s/trace", site.folder);
@@ -106,9 +104,7 @@ void sweep_site_prepare(void)
 
 void sweep_site_clear(void)
 {
-    char command[160];
-    snprintf(command, sizeof command, "rm -r %s", site.folder);
-    MUST(system(command) == 0);
+    folder_remove(site.folder);
 }
 
 static void free_all(void)
