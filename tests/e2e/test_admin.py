@@ -12,7 +12,7 @@ import threading
 import time
 
 import browser
-from support import Client, E2ETest, have, program, server_environment, wait_until
+from support import PATIENCE, Client, E2ETest, have, program, server_environment, wait_until
 
 DOCS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "docs", "metrics.md")
 NAME, LABEL = r"[a-zA-Z_:][a-zA-Z0-9_:]*", r'[a-zA-Z_][a-zA-Z0-9_]*="(?:[^"\\\n]|\\[\\"n])*"'
