@@ -11,7 +11,7 @@
 #include "rill/net/conn_internal.h"
 #include "rill/net/server.h"
 
-enum { MOST_REFUSED = 32, TICK_MS = 5, NS_PER_MS = 1000000 };
+enum { MOST_REFUSED = 32, MOST_LET_IN = 32, TICK_MS = 5, NS_PER_MS = 1000000 };
 
 /* --- the queue --- */
 
@@ -71,13 +71,26 @@ static struct rill_conn *first_of(const struct rill_admission *admission)
 
 /* --- when --- */
 
+static void defer_let_in(struct rill_net *net)
+{
+    if (net->admission.let_in_deferred)
+        return;
+    net->admission.let_in_deferred = true;
+    rill_loop_defer(net->loop, &net->admission.let_in_task);
+}
+
 /* The turn ends; requests were answered in it. */
 static void let_in(struct rill_task *task)
 {
-    struct rill_admission *admission = rill_container_of(task, struct rill_admission, let_in_task);
+    struct rill_net *net = rill_container_of(task, struct rill_net, admission.let_in_task);
+    struct rill_admission *admission = &net->admission;
     struct rill_conn *conn;
     admission->let_in_deferred = false;
-    while (admission->credit > 0 && (conn = first_of(admission))) {
+    for (unsigned i = 0; admission->credit > 0 && (conn = first_of(admission)); i++) {
+        if (i == MOST_LET_IN) { /* who is answered at once lets in the next: others have their turn between */
+            defer_let_in(net);
+            return;
+        }
         admission->credit--;
         rill_conn_let_in(conn);
     }
@@ -129,12 +142,8 @@ void rill_server_note_answered(struct rill_loop *loop)
     struct rill_net *net = rill_loop_slot(loop, RILL_LOOP_SLOT_NET);
     if (RILL_LIKELY(!net || !net->admission.on || net->ending))
         return;
-    struct rill_admission *admission = &net->admission;
-    admission->credit++;
-    if (!admission->let_in_deferred) {
-        admission->let_in_deferred = true;
-        rill_loop_defer(loop, &admission->let_in_task);
-    }
+    net->admission.credit++;
+    defer_let_in(net);
 }
 
 void rill_admission_init(struct rill_admission *admission)
