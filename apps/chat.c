@@ -33,6 +33,7 @@ RILL_PRINTF(2, 3) static void say(struct rill_channel *channel, const char *form
     va_start(values, format);
     int length = vsnprintf(line, sizeof line, format, values);
     va_end(values);
+    rill_app_defuse(line, (size_t)length - 1); /* not the newline */
     struct rill_buf *buf = rill_buf_copy(line, (size_t)length);
     if (buf)
         rill_channel_publish(channel, buf);

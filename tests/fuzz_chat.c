@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { USERS = 3, ROOMS = USERS + 1, MOST = 64, TEXT_BYTES = 1200, PENDING_BYTES = 1002 };
+enum { USERS = 3, ROOMS = USERS + 2 /* one moves */, MOST = 64, TEXT_BYTES = 1200, PENDING_BYTES = 1002 };
 
 static struct rill_loop *loop;
 
@@ -355,8 +355,16 @@ static void arrives(struct rill_slice topic, struct rill_slice text)
         return;
     snprintf(name, sizeof name, "%.*s", (int)topic.length - 5, topic.bytes + 5);
     bool is_line = text.length < 1104 && !memchr(text.bytes, '\n', text.length);
-    if (is_line && strlen(name) == topic.length - 5 && find_room(name))
-        all_hear(name, text.bytes, text.length);
+    if (!is_line || strlen(name) != topic.length - 5 || !find_room(name))
+        return;
+    char seen[1104];
+    for (size_t i = 0; i < text.length; i++) {
+        bool c1_begins = i + 1 < text.length && text.bytes[i] == '\xc2' && (text.bytes[i + 1] & '\xe0') == '\x80';
+        bool c1_ends = i > 0 && text.bytes[i - 1] == '\xc2' && (text.bytes[i] & '\xe0') == '\x80';
+        bool c0 = iscntrl((unsigned char)text.bytes[i]) && text.bytes[i] != '\t';
+        seen[i] = c0 || c1_begins || c1_ends ? '?' : text.bytes[i];
+    }
+    all_hear(name, seen, text.length);
 }
 
 static void comes_up(void)

@@ -21,10 +21,13 @@ uint64_t bench_hash(uint64_t hash, const void *bytes, size_t length)
 
 static int add_request(struct bench_plan *plan, const struct bench_request *request)
 {
-    struct bench_request *more = realloc(plan->requests, (plan->request_count + 1) * sizeof *more);
-    if (!more)
-        return -ENOMEM;
-    plan->requests = more;
+    unsigned count = plan->request_count;
+    if ((count & (count - 1)) == 0) { /* a power of two, or none: there is room for so many */
+        struct bench_request *more = realloc(plan->requests, (count ? 2 * (size_t)count : 1) * sizeof *more);
+        if (!more)
+            return -ENOMEM;
+        plan->requests = more;
+    }
     plan->requests[plan->request_count++] = *request;
     return 0;
 }
@@ -154,7 +157,19 @@ int bench_plan_add_url(struct bench_plan *plan, const char *text, const struct b
     return error;
 }
 
-/* Smooth weighted round-robin: each comes as often as its weight, and as evenly spread as can be. */
+/* One of the times that a request comes, and where in the round: 0 to 1. */
+struct turn {
+    double at;
+    unsigned request;
+};
+
+static int compare_turns(const void *left, const void *right)
+{
+    const struct turn *a = left, *b = right;
+    return a->at != b->at ? (a->at > b->at) - (a->at < b->at) : (a->request > b->request) - (a->request < b->request);
+}
+
+/* Each request comes as often as its weight, evenly spread over the round. */
 int bench_plan_finish(struct bench_plan *plan)
 {
     uint64_t total = 0;
@@ -162,23 +177,20 @@ int bench_plan_finish(struct bench_plan *plan)
         total += plan->requests[i].weight;
     if (total == 0)
         return -EINVAL;
-    int64_t *credit = calloc(plan->request_count, sizeof *credit);
-    plan->order = total <= MAX_ORDER ? calloc(total, sizeof *plan->order) : NULL;
-    if (!credit || !plan->order) {
-        free(credit);
+    struct turn *turns = total <= MAX_ORDER ? calloc(total, sizeof *turns) : NULL;
+    plan->order = turns ? calloc(total, sizeof *plan->order) : NULL;
+    if (!plan->order) {
+        free(turns);
         return -ENOMEM;
     }
-    for (plan->order_length = 0; plan->order_length < total; plan->order_length++) {
-        unsigned best = 0;
-        for (unsigned i = 0; i < plan->request_count; i++) {
-            credit[i] += plan->requests[i].weight;
-            if (credit[i] > credit[best])
-                best = i;
-        }
-        credit[best] -= (int64_t)total;
-        plan->order[plan->order_length] = best;
-    }
-    free(credit);
+    plan->order_length = 0;
+    for (unsigned i = 0; i < plan->request_count; i++)
+        for (unsigned k = 0; k < plan->requests[i].weight; k++)
+            turns[plan->order_length++] = (struct turn){(k + 0.5) / plan->requests[i].weight, i};
+    qsort(turns, plan->order_length, sizeof *turns, compare_turns);
+    for (unsigned i = 0; i < plan->order_length; i++)
+        plan->order[i] = turns[i].request;
+    free(turns);
     return 0;
 }
 

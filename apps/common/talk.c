@@ -8,6 +8,17 @@ void rill_app_tell(struct rill_conn *conn, const char *line)
     rill_conn_send(conn, line, strlen(line));
 }
 
+void rill_app_defuse(char *bytes, size_t length)
+{
+    for (size_t i = 0; i < length; i++) {
+        unsigned char c = (unsigned char)bytes[i], next = i + 1 < length ? (unsigned char)bytes[i + 1] : 0;
+        if (c == 0xc2 && next >= 0x80 && next < 0xa0)
+            bytes[i] = bytes[i + 1] = '?';
+        else if ((c < 0x20 && c != '\t') || c == 0x7f)
+            bytes[i] = '?';
+    }
+}
+
 static bool is_name(const char *name)
 {
     size_t length = strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_");

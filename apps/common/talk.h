@@ -21,6 +21,10 @@ struct rill_app_talk {
 void rill_app_talk_lines(const struct rill_app_talk *talk, struct rill_framing_state *framing, struct rill_conn *conn,
                          struct rill_input *in);
 
+/* Puts '?' in place of what a terminal would obey: control bytes but tabs, and C1 controls in UTF-8. For what strangers
+ * have said, before it is shown to others. */
+void rill_app_defuse(char *bytes, size_t length);
+
 /* A line for one. */
 void rill_app_tell(struct rill_conn *conn, const char *line);
 

@@ -161,9 +161,12 @@ static void on_subscribed(void *arg, struct rill_slice topic)
 static void on_message(void *arg, struct rill_slice topic, struct rill_slice text)
 {
     struct room *room = find_room(arg, topic);
-    bool is_line = text.length < LINE_BYTES && !memchr(text.bytes, '\n', text.length);
-    if (room && is_line) /* others may publish anything */
-        tell_room(room, text);
+    char line[LINE_BYTES];
+    if (!room || text.length >= sizeof line || memchr(text.bytes, '\n', text.length))
+        return; /* others may publish anything */
+    memcpy(line, text.bytes, text.length);
+    rill_app_defuse(line, text.length);
+    tell_room(room, (struct rill_slice){line, text.length});
 }
 
 static void on_lost(void *arg, uint64_t tag)

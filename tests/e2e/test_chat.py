@@ -37,6 +37,12 @@ class Chat(E2ETest):
         ann.send("/who")
         ann.expect("* ann is here")
 
+    def test_nobody_writes_on_others_terminals(self):
+        server = self.chat()
+        ann, bob = self.person(server, "ann"), self.person(server, "bob")
+        ann.send("\x1b[2J red \x07\x7f \x9b1m tab\t grüße")
+        bob.until("ann: ?[2J red ?? ??1m tab\t grüße")
+
     def test_rooms_are_apart(self):
         server = self.chat()
         ann, bob, eve = [self.person(server, name) for name in ("ann", "bob", "eve")]
