@@ -145,8 +145,7 @@ static void begin(void)
 /* The server has gone. */
 static void shut_shop(void)
 {
-    close(listener);
-    listener = -1;
+    connect_rig_shut(&listener, &addr);
 }
 
 /* Lets time pass until the next attempt is due. */

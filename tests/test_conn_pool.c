@@ -357,8 +357,7 @@ END_TEST
 /* Who asks for a connection that cannot be made is told, also those for whom none was begun. */
 START_TEST(the_server_is_not_there)
 {
-    close(listener);
-    listener = -1;
+    connect_rig_shut(&listener, &addr);
     config.max_conns = 2;
     make();
     for (unsigned i = 0; i < 5; i++)
@@ -861,10 +860,8 @@ START_TEST(callbacks_may_cancel_the_others)
     make();
     for (unsigned i = 0; i < 4; i++)
         ask(i);
-    if (_i) {
-        close(listener);
-        listener = -1;
-    }
+    if (_i)
+        connect_rig_shut(&listener, &addr);
     act_on = _i ? 'F' : 'L';
     action = cancel_all;
     connect_rig_turns(6);
@@ -894,8 +891,7 @@ static void ask_again(int error, const char *why, void *arg)
 START_TEST(asking_again_at_once_has_an_end)
 {
     struct rill_lease_request request = {.on_failed = ask_again};
-    close(listener);
-    listener = -1;
+    connect_rig_shut(&listener, &addr);
     make();
     asked = answered = 0;
     for (int i = 0; i < 3; i++)

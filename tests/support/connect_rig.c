@@ -110,16 +110,23 @@ void connect_rig_set_up(enum rill_backend backend, bool pool)
     rill_loop_set_workers(connect_rig.loop, connect_rig.workers);
 }
 
+/* Sockets that have addresses at which nobody listens, so that no other program gets them meanwhile. */
+static int guards[8];
+static unsigned guard_count;
+
 void connect_rig_tear_down(void)
 {
     rill_workers_stop(connect_rig.workers);
     rill_loop_free(connect_rig.loop);
+    while (guard_count > 0)
+        close(guards[--guard_count]);
     must(open_descriptors() == connect_rig.descriptors);
 }
 
 /* --- the other end --- */
 
-int connect_rig_listen(const char *text, struct rill_addr *addr)
+/* A socket that has TEXT's address; ADDR is where that is. */
+static int bind_to(const char *text, struct rill_addr *addr)
 {
     must(rill_addr_parse(text, addr, NULL) == 0);
     int fd = socket(addr->socket.any.sa_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
@@ -129,10 +136,30 @@ int connect_rig_listen(const char *text, struct rill_addr *addr)
     if (addr->socket.any.sa_family == AF_UNIX)
         unlink(addr->socket.local.sun_path);
     must(bind(fd, &addr->socket.any, addr->length) == 0);
-    must(listen(fd, 128) == 0);
     addr->length = sizeof addr->socket;
     must(getsockname(fd, &addr->socket.any, &addr->length) == 0);
     return fd;
+}
+
+int connect_rig_listen(const char *text, struct rill_addr *addr)
+{
+    int fd = bind_to(text, addr);
+    must(listen(fd, 128) == 0);
+    return fd;
+}
+
+static void guard(int fd)
+{
+    must(guard_count < sizeof guards / sizeof guards[0]);
+    guards[guard_count++] = fd;
+}
+
+void connect_rig_shut(int *listener, const struct rill_addr *addr)
+{
+    struct rill_addr same;
+    close(*listener);
+    *listener = -1;
+    guard(bind_to(connect_rig_text(addr), &same));
 }
 
 void connect_rig_black_hole(const char *text, struct rill_addr *addr, int fds[3])
@@ -148,7 +175,7 @@ void connect_rig_black_hole(const char *text, struct rill_addr *addr, int fds[3]
 struct rill_addr connect_rig_nobody(const char *text)
 {
     struct rill_addr addr;
-    close(connect_rig_listen(text, &addr));
+    guard(bind_to(text, &addr));
     return addr;
 }
 

@@ -36,6 +36,9 @@ int connect_rig_listen(const char *text, struct rill_addr *addr);
 /* A listening socket whose backlog is full: who connects gets no answer. Its descriptors go to FDS. */
 void connect_rig_black_hole(const char *text, struct rill_addr *addr, int fds[3]);
 
+/* Closes *LISTENER, which becomes -1: nobody listens at ADDR, its address, any more. It may be listened at again. */
+void connect_rig_shut(int *listener, const struct rill_addr *addr);
+
 /* An address of TEXT's host where nobody listens. */
 struct rill_addr connect_rig_nobody(const char *text);
 
