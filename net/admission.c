@@ -112,10 +112,12 @@ static void tick(struct rill_timer *timer)
     struct rill_conn *conn;
     while ((conn = first_of(admission)) && rill_clock_ns() < until_ns)
         rill_conn_let_in(conn);
-    admission->refused = admission->credit = 0;
     admission->on = conn != NULL;
-    if (admission->on)
-        rill_loop_arm(net->loop, timer, TICK_MS);
+    if (admission->on) {
+        rill_loop_arm(net->loop, timer, TICK_MS); /* who was answered in this turn still lets somebody in */
+        return;
+    }
+    admission->refused = admission->credit = 0;
 }
 
 void rill_server_note_refused(struct rill_loop *loop)

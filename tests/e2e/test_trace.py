@@ -180,7 +180,7 @@ class Trace(E2ETest):
                                  self.the(parts, "pool done").began)
             self.assertEqual(len([p for p in parts if p.name == "handler"]), 2)
         first, second = [p for p in requests[3] if p.name == "handler"]
-        self.assertGreaterEqual(second.began - first.began, 3_000_000)
+        self.assertGreaterEqual(second.began - first.began, 2_000_000)  # the loop's clock counts whole ms of its turns
 
     def test_one_in_n(self):
         path = self.path()
