@@ -849,6 +849,8 @@ START_TEST(a_full_pool_is_503)
     ck_assert_ptr_nonnull(strstr(other.received, "Retry-After: "));
     ck_assert_uint_eq(web.submitted, 2);
     ck_assert_uint_eq(web.destroyed, 2);
+    ck_assert_uint_eq(fake_overload.refused, 1); /* the server is told, and how the other one ended */
+    ck_assert_uint_eq(fake_overload.answered, 1);
     fake_peer_send(&other, GET("/pool/c"), strlen(GET("/pool/c")));
     fake_conn_turn(web.loop);
     fake_workers_end_one(web.workers, RILL_JOB_EXPIRED);
